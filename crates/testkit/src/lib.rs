@@ -31,7 +31,7 @@ mod shared_server;
 mod site;
 mod waiting;
 
-pub use cable::Cable;
+pub use cable::{Cable, Stop};
 pub use chromium::Chromium;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use fuzz::Fuzz;

@@ -74,6 +74,10 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
     if has_marker(session, &request.target, &marker).await? {
         if options.task.try_number > 1 {
             sweep(session, &request, None).await;
+            if let LoadRows::Objects(files) = &request.rows {
+                let (bucket, key) = manifest_place(files, &fingerprint(&request, options.task.try_number));
+                remove_manifest(files, bucket, key).await;
+            }
         }
         return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
     }
@@ -143,10 +147,7 @@ impl Loading<'_> {
             }
             other => other,
         };
-        // The manifest has done its work in every outcome; what cannot be removed now is overwritten by the next try.
-        if let Err(error) = files.store.delete(&bucket, vec![key]).await {
-            tracing::warn!(manifest = from.manifest_url, error = error.message, "the manifest could not be removed");
-        }
+        remove_manifest(files, bucket, key).await;
         result
     }
 
@@ -523,6 +524,17 @@ fn manifest_place(files: &ObjectRows, hash: &str) -> (String, String) {
     let (bucket, prefix) = &files.manifest_prefix;
     let folder = if prefix.is_empty() || prefix.ends_with('/') { prefix.clone() } else { format!("{prefix}/") };
     (bucket.clone(), format!("{folder}{hash}.manifest"))
+}
+
+/// It has done its work in every outcome; what cannot be removed now is overwritten or removed by the next try.
+async fn remove_manifest(files: &ObjectRows, bucket: String, key: String) {
+    if let Err(error) = files.store.delete(&bucket, vec![key.clone()]).await {
+        tracing::warn!(
+            manifest = format!("s3://{bucket}/{key}"),
+            error = error.message,
+            "the manifest could not be removed"
+        );
+    }
 }
 
 async fn write_manifest(files: &ObjectRows, bucket: &str, key: &str) -> Result<(), PortError> {

@@ -165,7 +165,11 @@ pub type Rows = Vec<(i64, String)>;
 
 impl Target {
     pub async fn start(world: &World, kind: Kind) -> Result<Self> {
-        let target = Self { database: Database::start(world, kind, "target").await? };
+        Self::of(Database::start(world, kind, "target").await?).await
+    }
+
+    pub async fn of(database: Database) -> Result<Self> {
+        let target = Self { database };
         target.make().await?;
         Ok(target)
     }

@@ -109,6 +109,23 @@ impl Database {
         Ok(database)
     }
 
+    /// A database of a server that the test has chosen.
+    pub async fn of_postgres(world: &World, role: &str, postgres: TestDatabase) -> Result<Self> {
+        let conn_id = format!("{role}_of_its_own");
+        world.add_url(&conn_id, "postgres", &postgres.url())?;
+        let database = Self {
+            kind: Kind::Postgres,
+            schema: "dw".to_owned(),
+            conn_id,
+            maria: None,
+            servers: (Some(postgres), None),
+            warehouse: None,
+        };
+        let database = database.reopened(world).await?;
+        database.run("CREATE SCHEMA dw").await?;
+        Ok(database)
+    }
+
     /// After its connection was changed.
     pub async fn reopened(self, world: &World) -> Result<Self> {
         let warehouse = world.connectors.warehouse(&world.context(1), &self.conn_id).await?;

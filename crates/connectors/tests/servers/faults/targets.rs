@@ -1,15 +1,18 @@
 //! The target is locked, full, or not what it was when the rows were read; rows are bad.
 
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use millrace_devstack::Fault;
 use millrace_operator_api::TaskError;
-use millrace_testkit::wait_until;
+use millrace_testkit::{Postgres, wait_until};
 use serde_json::json;
 
-use crate::copies::databases::Kind;
+use crate::copies::databases::{Database, Kind};
 use crate::tasks::{METHODS, PATIENCE, Target, Task, extract, may_try_again, source};
 use crate::world::World;
 
@@ -46,19 +49,63 @@ async fn a_load_waits_for_whoever_holds_the_table() -> Result<()> {
         let source = source(&world).await?;
         let target = Target::start(&world, kind).await?;
         let said = extract(&world, &source, "small", "in.csv", json!({})).run(1).await?;
-        for method in METHODS {
+        let loads = METHODS.map(|method| (method, method, target.load(&world, method, &said, json!({}))));
+        let conn_id = &target.database.conn_id;
+        let copied = json!({
+            "source_conn_id": source.conn_id, "target_conn_id": conn_id,
+            "tables": {"source": "main.small", "target": "dw.moved", "primary_key": "id", "sync_mode": "full_sync"},
+        });
+        let select: Vec<String> = (1..=20).map(|id| format!("SELECT {id} AS id, 'row {id}' AS note")).collect();
+        let built = json!({
+            "warehouse_conn_id": conn_id, "schema": "dw", "table": "moved", "select": select.join(" UNION ALL "),
+        });
+        let others = [
+            ("table_copy", "replace", Task::new(&world, "table_copy", copied)),
+            ("summary_table", "swap", Task::new(&world, "summary_table", built)),
+        ];
+        for (told, like, task) in loads.into_iter().chain(others) {
             target.fill().await?;
-            let load = target.load(&world, method, &said, json!({}));
             let holder = Holder::of(&target).await?;
             let release = async {
                 wait_until("the load waits", PATIENCE, async || is_waited_for(&target)).await?;
                 holder.release().await
             };
-            let (loaded, released) = tokio::join!(load.run(1), release);
-            released.with_context(|| format!("{kind:?} {method}: {loaded:?}"))?;
-            loaded?;
-            assert_eq!(target.rows().await?, Target::after(method), "{kind:?} {method}");
+            let (loaded, released) = tokio::join!(task.run(1), release);
+            released.with_context(|| format!("{kind:?} {told}: {loaded:?}"))?;
+            loaded.with_context(|| format!("{kind:?} {told}"))?;
+            assert_eq!(target.rows().await?, Target::after(like), "{kind:?} {told}");
         }
+    }
+    Ok(())
+}
+
+/// SQLite has one writer at a time, of all programs.
+#[tokio::test]
+async fn a_load_into_sqlite_waits_for_whoever_writes() -> Result<()> {
+    use sqlx::Connection as _;
+    let world = World::start().await?;
+    let source = source(&world).await?;
+    let target = Target::start(&world, Kind::Lite).await?;
+    let said = extract(&world, &source, "small", "in.csv", json!({})).run(1).await?;
+    let path = target.database.connection(&world)?.schema.context("a path")?;
+    for method in METHODS {
+        target.fill().await?;
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+        let mut holder = sqlx::SqliteConnection::connect_with(&options).await?;
+        sqlx::raw_sql("BEGIN IMMEDIATE; DELETE FROM moved").execute(&mut holder).await?;
+        world.s3.faults().inject("GetObject", Fault::Delay(Duration::ZERO), 1);
+        let load = target.load(&world, method, &said, json!({}));
+        let release = async {
+            // It has looked at the file by then, or waits already before it does.
+            let begun = async || world.s3.faults().pending() == 0;
+            let _ = wait_until("the load has begun", Duration::from_secs(2), begun).await;
+            anyhow::Ok(holder.close().await?)
+        };
+        let (loaded, released) = tokio::join!(load.run(1), release);
+        released?;
+        loaded.context(method)?;
+        world.s3.faults().clear();
+        assert_eq!(target.rows().await?, Target::after(method), "{method}");
     }
     Ok(())
 }
@@ -125,6 +172,57 @@ async fn a_full_disk_fails_the_try_and_nothing_else() -> Result<()> {
         assert_eq!(target.rows().await?, Target::after(method), "{method}");
         to_file.run(2).await?;
     }
+    Ok(())
+}
+
+/// The target's tables lie on a full disk, and what is staged for them with them or elsewhere.
+#[tokio::test]
+async fn a_full_disk_of_postgres_leaves_the_table_as_it_was() -> Result<()> {
+    let world = World::start().await?;
+    let source = source(&world).await?;
+    let said = extract(&world, &source, "large", "in.csv", json!({})).run(1).await?;
+    let folder = tempfile::tempdir()?;
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+    let disk = SmallDisk::mounted_on(&folder.path().join("small"))?;
+    let (server, database) = tokio::task::spawn_blocking(|| {
+        let server = Postgres::private()?;
+        let database = server.create_database()?;
+        anyhow::Ok((server, database))
+    })
+    .await??;
+    let data = database.query("SHOW data_directory")?[0][0].clone().context("a folder")?;
+    let owner = std::fs::metadata(data)?;
+    std::os::unix::fs::chown(&disk.0, Some(owner.uid()), Some(owner.gid()))?;
+    database.execute(&format!("CREATE TABLESPACE small LOCATION '{}'", disk.0.display()))?;
+    database.execute(&format!("ALTER DATABASE {} SET default_tablespace TO small", database.name()))?;
+    let name = database.name().to_owned();
+    let target = Target::of(Database::of_postgres(&world, "target", database).await?).await?;
+    for is_staged_there in [false, true] {
+        let place = if is_staged_there { "small" } else { "pg_default" };
+        target.database.postgres()?.execute(&format!("ALTER DATABASE {name} SET temp_tablespaces TO {place}"))?;
+        for method in METHODS {
+            let told = format!("{method}, staged there: {is_staged_there}");
+            target.fill().await?;
+            let load = target.load(&world, method, &said, json!({}));
+            disk.fill()?;
+            let message = may_try_again(load.run(1).await).context(told.clone())?;
+            assert!(message.contains("No space left on device"), "{told}: {message}");
+            disk.empty()?;
+            assert_eq!(target.rows().await?, Target::before(), "{told}");
+            assert!(target.leftovers()?.is_empty(), "{told}: {:?}", target.leftovers()?);
+            load.run(2).await.context(told.clone())?;
+            let rows = target.rows().await?;
+            assert_eq!(rows.iter().filter(|(_, note)| note.len() == 1_000_000).count(), 10, "{told}");
+            let others = match method {
+                "append" => 2,
+                "upsert" => 1,
+                _ => 0,
+            };
+            assert_eq!(rows.len(), 10 + others, "{told}");
+        }
+    }
+    drop(target);
+    drop(server);
     Ok(())
 }
 
