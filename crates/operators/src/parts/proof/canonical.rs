@@ -115,7 +115,9 @@ fn text_of<'a>(cell: &'a [u8], form: CanonicalForm, Scratch { text: out, json }:
 /// Over what was there.
 fn write<'a>(out: &mut Vec<u8>, parts: &[&[u8]]) -> Text<'a> {
     out.clear();
-    parts.iter().for_each(|part| out.extend_from_slice(part));
+    for part in parts {
+        out.extend_from_slice(part);
+    }
     Written
 }
 

@@ -52,7 +52,7 @@ fn is_written_so(bytes: [u8; GLANCE], length: usize) -> bool {
         return length > sign && (bytes[sign] != b'0' || (length == 1 && sign == 0));
     }
     let point = others.trailing_zeros() as usize / 8;
-    let is_alone = others & (others - 1) == 0;
+    let is_alone = others.is_power_of_two();
     is_alone
         && bytes[point] == b'.'
         && point > sign
