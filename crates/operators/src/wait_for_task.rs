@@ -43,7 +43,8 @@ sensor! {
         /// The other run's logical date, where it is neither this run's nor a fixed time before it.
         #[serde(default)]
         logical_date: Option<Template<String>>,
-        /// The states that are waited for: of every instance of the tasks, or of the run.
+        /// The states that are waited for: of every instance of the tasks, or of the run. Instances that were removed are
+        /// left out, unless `removed` stands here or in `failed_states`.
         #[serde(default = "success")]
         allowed_states: Vec<End>,
         /// States with which waiting has no sense any more: the task fails at once.
@@ -142,6 +143,11 @@ impl WaitForTask {
         Ok(context.run.logical_date - back.0.as_delta())
     }
 
+    /// Else an instance that was removed is as one that never was: nothing will ever become of it.
+    fn names_removed(&self) -> bool {
+        self.allowed_states.contains(&End::Removed) || self.failed_states.contains(&End::Removed)
+    }
+
     fn judge(&self, what: &str, tasks: &[String], run: &SeenRun) -> Result<Look, TaskError> {
         let mut waiting = None;
         let mut judge_one = |name: &str, state: &str| {
@@ -159,10 +165,11 @@ impl WaitForTask {
         }
         for (task, states) in tasks.iter().zip(&run.tasks) {
             let name = format!("task {task} of {what}");
-            if states.is_empty() {
+            let mut there = states.iter().filter(|state| **state != TaskState::Removed || self.names_removed()).peekable();
+            if there.peek().is_none() {
                 return Err(TaskError::Fail(format!("{what} has no task {task}")));
             }
-            states.iter().try_for_each(|state| judge_one(&name, state.as_str()))?;
+            there.try_for_each(|state| judge_one(&name, state.as_str()))?;
         }
         Ok(waiting.map_or_else(|| Look::Found(Some(json!({ "run_id": run.run_id }))), Look::NotYet))
     }

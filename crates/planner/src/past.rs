@@ -21,7 +21,7 @@ use crate::view::{GroupKey, View, group_key};
 pub struct PastRun {
     pub run: RunKey,
     pub logical_date: DateTime<Utc>,
-    /// The states of each task's instances there.
+    /// The states of each task's instances there, those that were removed left out.
     pub states: BTreeMap<TaskId, Vec<TaskState>>,
     /// Tasks with an instance there that is skipped because the run was given up: they have not ended well.
     pub given_up: BTreeSet<TaskId>,
@@ -239,7 +239,11 @@ impl View {
         if own.is_empty() {
             let name = &model.task_id;
             return Some(if past.ran_earlier.contains(name) {
-                PastAnswer::new(false, format!("depends_on_past: the run of {date} has no {name}, which ran before it"))
+                let text = format!(
+                    "depends_on_past: the run of {date} has no {name}, which ran before it; give that run the newest \
+                     version (`millrace dags repin`)"
+                );
+                PastAnswer::new(false, text)
             } else {
                 PastAnswer::new(true, format!("depends_on_past: {name} is new since the run of {date}"))
             });

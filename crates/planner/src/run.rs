@@ -171,9 +171,11 @@ impl RunView {
         self.facts.run_key
     }
 
+    /// Of its instances that are there: a removed one says nothing of the work.
     pub fn states_of(&self, task_id: &TaskId) -> Vec<TaskState> {
         let Some(task) = self.version.dag.task_index(task_id.as_str()) else { return Vec::new() };
-        self.instances_of(task).map(|place| self.instances[place].state).collect()
+        let states = self.instances_of(task).map(|place| self.instances[place].state);
+        states.filter(|state| *state != TaskState::Removed).collect()
     }
 
     pub fn states_by_task(&self) -> BTreeMap<TaskId, Vec<TaskState>> {

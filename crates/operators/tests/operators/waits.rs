@@ -146,3 +146,22 @@ fn every_instance_of_another_dags_task_must_have_ended_as_allowed() {
     let unknown = wait_for(Seen(RunState::Running, Vec::new()), json!({ "external_task_ids": ["laod"] }));
     assert!(matches!(unknown, Err(TaskError::Fail(text)) if text.contains("has no task laod")));
 }
+
+#[test]
+fn instances_of_another_dags_task_that_were_removed_are_not_waited_for() {
+    let wait = |states: &[TaskState], more: Value| {
+        let mut parameters = json!({ "external_task_ids": "load" });
+        parameters.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        wait_for(Seen(RunState::Success, states.to_vec()), parameters)
+    };
+    let shrunk = [TaskState::Success, TaskState::Success, TaskState::Removed];
+    assert!(wait(&shrunk, json!({})).is_ok());
+    let (_, reason) = put_off(wait(&[TaskState::Running, TaskState::Removed], json!({})));
+    assert!(reason.ends_with("is running"), "{reason}");
+    let gone = wait(&[TaskState::Removed], json!({}));
+    assert!(matches!(gone, Err(TaskError::Fail(text)) if text.contains("has no task load")));
+    // Whoever names the state is told of it.
+    assert!(wait(&shrunk, json!({ "allowed_states": ["success", "removed"] })).is_ok());
+    let failed = wait(&shrunk, json!({ "failed_states": ["removed"] }));
+    assert!(matches!(failed, Err(TaskError::Fail(text)) if text.contains("is removed, which is one of failed_states")));
+}

@@ -98,7 +98,7 @@ fn case_50_a_task_that_is_missing_in_the_run_before_waits_unless_it_never_ran() 
          d/2024-01-03/c try 1
          wake 2024-01-05T00:00:00
          > why d 2024-01-03 b
-         no, depends_on_past: the run of 2024-01-02 has no b, which ran before it",
+         no, depends_on_past: the run of 2024-01-02 has no b, which ran before it; give that run the newest version (`millrace dags repin`)",
     );
 }
 

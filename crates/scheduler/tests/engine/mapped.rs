@@ -1,5 +1,6 @@
 //! Mapped tasks through the store: over kills, clearings and lists that change.
 
+use chrono::TimeDelta;
 use millrace_model::change::{InstanceKey, TryOutcome};
 use millrace_model::dag::Dag;
 use millrace_model::ids::TaskId;
@@ -139,6 +140,44 @@ async fn a_cleared_list_may_grow_shrink_and_be_empty() {
     assert_eq!(stage.states_of_copy().await, [(0, Skipped, 3), (1, Removed, 2), (2, Removed, 2), (3, Removed, 1)]);
     assert_eq!(stage.run_states().await, [RunState::Success]);
     assert!(stage.tasks().await.contains(&"sum skipped 3".to_owned()), "{:?}", stage.tasks().await);
+}
+
+/// A day whose list has shrunk holds up nobody who looks back at it.
+#[tokio::test]
+async fn what_was_removed_from_the_run_before_is_not_waited_for() {
+    for is_downstream in [false, true] {
+        let mut stage = Stage::new(8).await;
+        let mut daily = Dag { max_active_runs: 1, ..mapped_dag() };
+        daily.timetable = dag("d", json!("@daily"), &[]).timetable;
+        let looks_back = &mut daily.tasks[usize::from(!is_downstream)];
+        looks_back.depends_on_past = true;
+        looks_back.wait_for_downstream = is_downstream;
+        stage.put(&daily).await;
+        stage.lead().await;
+        stage.clock.advance(TimeDelta::days(1));
+        stage.turn().await;
+        for list in [json!([1, 2, 3]), json!([1, 2])] {
+            stage.end_list(list).await;
+            stage.end_copies().await;
+            stage.end("sum", TryOutcome::Success).await;
+            if stage.states_of_copy().await[2].1 == Success {
+                stage.clear(&[]).await;
+            }
+        }
+        assert_eq!(stage.states_of_copy().await, [(0, Success, 2), (1, Success, 2), (2, Removed, 1)]);
+        for is_killed in [false, true] {
+            stage.clock.advance(TimeDelta::days(1));
+            if is_killed {
+                stage.kill();
+                stage.lead().await;
+            }
+            stage.turn().await;
+            stage.end_list(json!([1, 2])).await;
+            assert_eq!(stage.copies().len(), 2, "downstream: {is_downstream}, read anew: {is_killed}");
+            stage.end_copies().await;
+            stage.end("sum", TryOutcome::Success).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use crate::{Result, Store, sql};
 pub struct EarlierRun {
     pub run: RunKey,
     pub logical_date: DateTime<Utc>,
+    /// Of the instances that are there: what was removed says nothing of the work.
     pub states: BTreeMap<TaskId, Vec<TaskState>>,
     /// Tasks with an instance that is skipped because the run was given up.
     pub given_up: BTreeSet<TaskId>,
@@ -42,7 +43,7 @@ impl Store {
         let values = values![dag_id.as_str(), micros(date)];
         let Some(row) = sql::one(&snapshot, "find the run before", sql, values).await? else { return Ok(None) };
         let (run, logical_date) = (row.int("id")?, row.instant("logical_date")?);
-        let sql = "SELECT task_id, state, given_up FROM task_instance WHERE run_id = $1";
+        let sql = "SELECT task_id, state, given_up FROM task_instance WHERE run_id = $1 AND state <> 'removed'";
         let mut states: BTreeMap<TaskId, Vec<TaskState>> = BTreeMap::new();
         let mut given_up = BTreeSet::new();
         for row in sql::all(&snapshot, "read the tasks of the run before", sql, values![run]).await? {
@@ -56,7 +57,7 @@ impl Store {
         Ok(Some(EarlierRun { run, logical_date, states, given_up }))
     }
 
-    /// Those of these tasks that have an instance in any run of the DAG before this date.
+    /// Those of these tasks that have an instance in any run of the DAG before this date, and not only removed ones.
     pub async fn tasks_before(
         &self,
         dag_id: &DagId,
@@ -66,7 +67,7 @@ impl Store {
         let source = sql::source(self.dialect(), 3, &[("x_task", Kind::Text)]);
         let sql = format!(
             "SELECT x_task FROM {source} WHERE EXISTS (SELECT 1 FROM dag_run r \
-             JOIN task_instance i ON i.run_id = r.id AND i.task_id = x_task \
+             JOIN task_instance i ON i.run_id = r.id AND i.task_id = x_task AND i.state <> 'removed' \
              WHERE r.dag_id = $1 AND r.logical_date < $2)"
         );
         let names = sql::column(tasks.iter().map(TaskId::as_str));

@@ -7,7 +7,7 @@ use millrace_model::ids::{DagId, TaskId};
 use millrace_model::state::{RunType, TaskState};
 use millrace_store::{AskingTry, RunRequest};
 
-use crate::bench::{Bench, at, claim, day, finish, new_run};
+use crate::bench::{Bench, at, claim, day, finish, new_run, step};
 
 pub async fn the_run_before_is_found_by_date_and_kind(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
@@ -27,6 +27,12 @@ pub async fn the_run_before_is_found_by_date_and_kind(bench: Bench) -> Result<()
     assert_eq!(before.states[&names[0]], [TaskState::Success]);
     assert_eq!(store.tasks_before(&daily, day(1), &names).await?, [names[0].clone()].into());
     assert!(store.tasks_before(&daily, day(0), &names).await?.is_empty());
+    // What was removed is as though it had never been there.
+    let gone = step(manual.instances[0], TaskState::None, TaskState::Removed);
+    world.commit(&Batch { task_moves: vec![gone], ..Batch::default() }, at(0)).await?;
+    let before = store.run_before(&daily, day(2), false).await?.context("there is one")?;
+    assert_eq!((before.run, before.states.get(&names[0])), (manual.run, None));
+    assert!(store.tasks_before(&daily, day(2), &names[..1]).await?.contains(&names[0]), "the first run has it");
 
     // A task asked for it: nobody started it by hand.
     let asks = world.running_run(3).await?;
