@@ -157,6 +157,18 @@ impl View {
         }
     }
 
+    /// Runs of the DAG may have been deleted: whoever has one as its past that is not active reads anew.
+    pub fn pasts_may_be_gone(&mut self, dag_id: &DagId) {
+        let Some(lookers) = self.pasts.lookers.get(dag_id) else { return };
+        let is_over = |past: &PastRun| !self.runs.contains_key(&past.run);
+        let looks_at_it = |key: &RunKey| {
+            self.runs.get(key).is_some_and(|run| matches!(&run.past, Past::Run(past) if is_over(past)))
+        };
+        for key in lookers.values().copied().filter(looks_at_it).collect::<Vec<_>>() {
+            self.set_past(key, Past::NotRead);
+        }
+    }
+
     /// A run is no longer active. What it was when it ended is kept for those after it.
     pub(crate) fn remove_from_pasts(&mut self, run: &RunView, has_ended: bool) {
         let key = run.key();

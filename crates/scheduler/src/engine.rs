@@ -224,9 +224,12 @@ impl Engine {
         if dags.contains(&None) {
             self.read_dags().await?;
         } else {
-            for dag_id in dags.into_iter().flatten() {
-                self.read_dag(&dag_id).await?;
+            for dag_id in dags.iter().flatten() {
+                self.read_dag(dag_id).await?;
             }
+        }
+        for dag_id in dags.iter().flatten() {
+            self.situation.view.pasts_may_be_gone(dag_id);
         }
         if !backfills.is_empty() {
             self.situation.read_backfills().await?;

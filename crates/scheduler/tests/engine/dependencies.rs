@@ -12,7 +12,7 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::TriggerRule;
 use millrace_planner::{Limits, explain};
 use millrace_situation::Situation;
-use millrace_store::{AlertFilter, ClearRequest, MarkRequest, Selection};
+use millrace_store::{AlertFilter, CleanRequest, ClearRequest, MarkRequest, NoArchive, Selection};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
@@ -108,6 +108,29 @@ async fn case_50_a_past_that_is_marked_or_cleared_later_is_seen() {
             stage.end("a", TryOutcome::Success).await;
         }
         assert!(stage.executor.names().contains(&"a#1".to_owned()), "{:?}", stage.executor.names());
+    }
+}
+
+#[tokio::test]
+async fn a_past_that_is_deleted_holds_up_nobody_any_more() {
+    for is_cleaned in [false, true] {
+        let mut stage = after_a_failure(2).await;
+        let run = stage.runs().await[0].key;
+        if is_cleaned {
+            let request = CleanRequest {
+                before: stage.now(),
+                tables: vec!["dag_run".to_owned()],
+                dag_ids: Vec::new(),
+                batch: 10,
+                actor: "cli".to_owned(),
+            };
+            let report = stage.store.clean(&request, &mut NoArchive, &mut |_| (), stage.now()).await.unwrap();
+            assert_eq!(report.runs.len(), 1);
+        } else {
+            stage.store.delete_run(run, "cli", stage.now()).await.unwrap();
+        }
+        stage.turn().await;
+        assert_eq!(stage.executor.names(), ["a#1"], "cleaned: {is_cleaned}");
     }
 }
 

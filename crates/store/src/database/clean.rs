@@ -4,13 +4,16 @@
 //! Never touched: unfinished runs, runs of an unfinished backfill, runs with a try that somebody holds, and of each DAG
 //! the newest run and the newest that its schedule made (what comes next is reckoned from it).
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
+use millrace_model::ids::DagId;
 use sea_orm::Value;
 use serde_json::Value as Json;
 
 use crate::database::tables::{Table, quote, tables};
 use crate::sql::{column, micros, values};
-use crate::{AuditRow, Result, Store, StoreError, Tx, sql};
+use crate::{AuditRow, Result, SignalKind, Store, StoreError, Tx, sql};
 
 /// What can be cleaned, in the order in which it is: the table of runs, and others by a column with their age.
 pub const CLEANED: &[&str] = &[
@@ -172,6 +175,11 @@ impl Store {
                 let rows = rows.await?;
                 let Some(last) = rows.last().cloned() else { break };
                 let part = delete(&tx, &all, &table, &rows, archive).await?;
+                // Other runs may have waited for one of these.
+                for dag_id in part.runs.iter().map(|(dag_id, _)| dag_id).collect::<BTreeSet<_>>() {
+                    let dag_id = DagId::new_unchecked(dag_id);
+                    tx.signal(SignalKind::DagChanged, Some(&dag_id), None, now).await?;
+                }
                 archive.seal()?;
                 tx.commit().await?;
                 for (name, count) in &part.rows {

@@ -14,7 +14,7 @@ pub enum SignalKind {
     RunCreated,
     /// A run or its instances were changed from outside (cleared, marked, cancelled): read it again.
     RunChanged,
-    /// Paused, unpaused, a new version, stale: read the DAG again.
+    /// Paused, unpaused, a new version, stale, ended runs of it deleted: read the DAG again.
     DagChanged,
     PoolChanged,
     BackfillChanged,
