@@ -77,12 +77,14 @@ pub(crate) struct Class {
     pub slots: u32,
 }
 
-/// The order among the ready of a DAG: normal before backfill, heavy before light, old before new, first in the graph
-/// before last.
+/// The order among the ready of a DAG: normal before backfill, heavy before light, first in a backfill before last, old
+/// before new, first in the graph before last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     pub is_backfill: bool,
     pub weight: Reverse<i32>,
+    /// Of its run in its backfill, which may go from new to old.
+    pub place: i64,
     pub logical_date: DateTime<Utc>,
     pub run: RunKey,
     pub position: u32,

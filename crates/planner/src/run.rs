@@ -359,6 +359,7 @@ impl RunView {
         Rank {
             is_backfill: self.backfill_key.is_some(),
             weight: Reverse(view.priority_weight),
+            place: self.backfill_ordinal.unwrap_or(0),
             logical_date: self.facts.logical_date,
             run: self.key(),
             position: self.version.position[view.task],

@@ -115,6 +115,33 @@ async fn a_reversed_one_begins_with_the_newest_date() {
     assert_eq!(seen, ["6", "5", "4", "3", "2"]);
 }
 
+/// A limit that the runs share is given to them in the order in which they begin.
+#[tokio::test]
+async fn a_reversed_one_ends_with_the_oldest_date_where_its_runs_share_a_limit() {
+    let mut stage = Stage::new(8).await;
+    let mut daily = dag("d", json!("@daily"), &["a", "b < a"]);
+    daily.catchup = false;
+    daily.tasks[1].max_active_tis_per_dag = Some(1);
+    stage.put(&daily).await;
+    stage.store.set_paused(&daily.dag_id, true, "cli", stage.now()).await.unwrap();
+    stage.clock.advance(TimeDelta::days(20));
+    stage.lead().await;
+    let wished = wished(instant("2024-01-02"), instant("2024-01-07"));
+    stage.backfill("d", BackfillRequest { is_reversed: true, max_active_runs: Some(5), ..wished }).await;
+    stage.turn().await;
+    for try_ in stage.executor.running() {
+        let ended = stage.executor.end(try_.instance, TryOutcome::Success, stage.now());
+        stage.engine.as_mut().unwrap().complete(ended);
+    }
+    stage.turn().await;
+    let mut order = Vec::new();
+    while !stage.executor.running().is_empty() {
+        order.extend(days(&stage));
+        end_first(&mut stage).await;
+    }
+    assert_eq!(order, ["6", "5", "4", "3", "2"]);
+}
+
 #[tokio::test]
 async fn some_tasks_run_without_waiting_for_the_others() {
     let mut stage = stage(&["a", "b < a", "c < b"]).await;
