@@ -114,7 +114,20 @@ fn one_is_paused_shown_and_cancelled() {
     home.ok(&["backfills", "pause", &number]);
     let shown = home.json(&["backfills", "show", &number]);
     assert_eq!((&shown["is_paused"], &shown["queued"], &shown["reversed"]), (&json!(true), &json!(5), &json!(true)));
+    // Who clears is told of the pause that counts, and of no other.
+    home.ok(&["dags", "pause", "daily"]);
+    let first = "backfill__2024-01-01T00:00:00+00:00";
+    home.ok(&["dags", "mark", "daily", first, "--state", "failed", "-y"]);
+    let clear = ["dags", "clear", "daily", "--run-id", first, "--dry-run"];
+    let said = home.ok(&clear).stderr;
+    let waits = format!(
+        "backfill {number} is paused: what is cleared of its runs waits until `millrace backfills unpause {number}`"
+    );
+    assert!(said.contains(&waits) && !said.contains("daily is paused"), "{said}");
     home.ok(&["backfills", "unpause", &number]);
+    let said = home.ok(&clear).stderr;
+    assert!(!said.contains("is paused"), "{said}");
+    home.ok(&["dags", "clear", "daily", "--run-id", first, "-y"]);
     let cancelled = home.ok(&["backfills", "cancel", &number]);
     assert!(cancelled.stderr.contains("5 queued runs failed"), "{}", cancelled.stderr);
     for command in ["pause", "unpause", "cancel"] {

@@ -1,6 +1,6 @@
 //! Changing by hand what has run: clear, rerun, mark, note, repin.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{IsTerminal, Write};
 
 use anyhow::bail;
@@ -313,10 +313,28 @@ async fn remarks_on(store: &Store, row: &DagRow, plan: &ClearReport) -> anyhow::
             row.version_number
         ));
     }
-    if row.is_paused && !plan.runs.is_empty() {
-        remarks.push(format!("{0} is paused: what is cleared waits until `millrace dags unpause {0}`", row.dag_id));
-    }
+    remarks.extend(pauses(store, row, plan).await?);
     Ok(remarks)
+}
+
+/// What a run of a backfill waits for is the pause of that, as long as it goes on, and else that of its DAG.
+async fn pauses(store: &Store, row: &DagRow, plan: &ClearReport) -> anyhow::Result<Vec<String>> {
+    let is_of_one = plan.runs.iter().any(|run| run.backfill_key.is_some());
+    let active = if is_of_one { store.active_backfills().await? } else { Vec::new() };
+    let backfill = |run: &TouchedRun| active.iter().find(|backfill| Some(backfill.key) == run.backfill_key);
+    let mut said = Vec::new();
+    if row.is_paused && plan.runs.iter().any(|run| backfill(run).is_none()) {
+        said.push(format!("{0} is paused: what is cleared waits until `millrace dags unpause {0}`", row.dag_id));
+    }
+    // What runs of it goes on.
+    let is_queued = |run: &&TouchedRun| run.queued || run.from == RunState::Queued;
+    let of_paused = plan.runs.iter().filter(is_queued).filter_map(backfill).filter(|backfill| backfill.is_paused);
+    for key in of_paused.map(|backfill| backfill.key).collect::<BTreeSet<_>>() {
+        said.push(format!(
+            "backfill {key} is paused: what is cleared of its runs waits until `millrace backfills unpause {key}`"
+        ));
+    }
+    Ok(said)
 }
 
 pub async fn mark_tasks(app: &App, args: TasksMarkArgs) -> anyhow::Result<()> {

@@ -70,6 +70,8 @@ pub struct TouchedRun {
     pub from: RunState,
     /// The version of the DAG that it goes by.
     pub version_key: i64,
+    /// The backfill whose limit and pause it keeps to while that goes on.
+    pub backfill_key: Option<i64>,
     /// It had finished and was queued again.
     pub queued: bool,
 }
@@ -164,6 +166,7 @@ impl TouchedRun {
             run_after: run.run_after,
             from: run.state,
             version_key: run.version_key,
+            backfill_key: run.runs_for_backfill(),
             queued,
         }
     }
