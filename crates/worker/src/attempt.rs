@@ -304,6 +304,10 @@ fn write_ending(report: &AttemptReport, ending: &Ending, took: Duration) {
         TryOutcome::PutOff { until, reason } => {
             report.log(LogLevel::Info, &format!("{reason}; looking again after {}", format_utc_micros(*until)));
         }
+        // Whoever stopped it says how its task goes on: it may have been marked as a success.
+        TryOutcome::Cancelled { reason } => {
+            report.log(LogLevel::Warning, &format!("stopped after {took}: {reason}"));
+        }
         _ => {
             report.log(LogLevel::Error, ending.error.as_deref().unwrap_or("failed"));
             report.log(LogLevel::Info, &format!("failed after {took}"));

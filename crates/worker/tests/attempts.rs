@@ -370,6 +370,10 @@ async fn a_cancelled_try_may_tidy_up_and_a_success_is_never_thrown_away() {
         assert!(cancel.is_cancelled());
         let tried = attempt(assignment(json!({"ending": ending}), None), cancel).await;
         assert_eq!(tried.completion.outcome, expected, "{ending}");
+        // Its task may have been marked as a success.
+        let (last, is_late) = (tried.lines.last().cloned().unwrap_or_default(), ending == "late");
+        assert_eq!(last.contains("stopped after") && last.ends_with("cleared by ann"), !is_late, "{last}");
+        assert!(tried.lines.iter().all(|line| !line.contains("failed after")), "{:?}", tried.lines);
     }
 }
 
