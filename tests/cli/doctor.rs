@@ -149,6 +149,16 @@ fn what_is_wrong_is_named_with_how_to_mend_it() {
     );
     let report = home.run(&["doctor", "-o", "json"]).exits(1).json();
     assert!(said(&report, "dags", "warn").iter().any(|text| text.contains("whole run: long (120 min)")), "{report}");
+    // Made while the clock was ahead.
+    let ahead = |report: &Value| said(report, "dags", "fail").iter().any(|text| text.contains("dates to come"));
+    assert!(!ahead(&report), "{report}");
+    sqlite(
+        &home,
+        "UPDATE dag_run SET made_by_schedule = TRUE, data_interval_end = data_interval_end + 3155760000000000 \
+         WHERE dag_id = 'long'",
+    );
+    let report = home.run(&["doctor", "-o", "json"]).exits(1).json();
+    assert!(ahead(&report), "{report}");
     // Paused with a run that waits.
     home.ok(&["dags", "pause", "wide"]);
     let report = home.run(&["doctor", "--quiet", "-o", "json"]).exits(1).json();

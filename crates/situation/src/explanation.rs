@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use millrace_model::change::{InstanceKey, NewRun};
+use millrace_model::ids::DagId;
 use millrace_model::instant::format_utc_micros;
 use millrace_model::state::{RunState, TaskState};
 use millrace_planner::{
@@ -257,7 +258,8 @@ impl Desk<'_> {
 
     async fn dag(mut self, row: &DagRow) -> Result<Explanation> {
         self.point(row).await?;
-        let conditions = self.with_scheduler(explain_schedule(&self.view, &row.dag_id, self.now));
+        let mut conditions = self.with_scheduler(explain_schedule(&self.view, &row.dag_id, self.now));
+        conditions.extend(self.dates_to_come(&row.dag_id).await?);
         let (answer, starts_at) = answer(&conditions, "the next run");
         let answer = match answer.strip_prefix(FINE) {
             Some(rest) if row.has_import_error => {
@@ -279,6 +281,19 @@ impl Desk<'_> {
             conditions: shown(conditions),
             tasks: Vec::new(),
         })
+    }
+
+    /// A clock that was ahead, be it for a second, has dealt with all dates until then.
+    async fn dates_to_come(&self, dag_id: &DagId) -> Result<Option<Condition>> {
+        let last = self.view.dag(dag_id).and_then(|facts| facts.last_interval).filter(|last| last.end > self.now);
+        let Some(last) = last else { return Ok(None) };
+        let end = format_utc_micros(last.end);
+        let mut text = format!("its schedule stands still until {end}, as a clock was ahead");
+        if let [(_, run_id), ..] = self.store.runs_to_come(Some(dag_id), self.now).await?.as_slice() {
+            text.push(';');
+            text += &format!(" delete each run of a date to come: `millrace dags delete {dag_id} --run-id {run_id}`");
+        }
+        Ok(Some(Condition { ok: false, text, until: None }))
     }
 
     /// A DAG that no scheduler has looked at yet has no next run in the store: the planner names it, on a view of its own.

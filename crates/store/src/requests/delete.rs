@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::database::clean;
 use crate::database::tables::{Table, quote, tables};
-use crate::sql::values;
+use crate::sql::{micros, values};
 use crate::{AuditRow, Change, NoArchive, Result, SignalKind, Store, StoreError, Tx, sql};
 
 /// Runs that one transaction deletes: a scheduler goes on beside it.
@@ -18,11 +18,12 @@ const KEPT: &[&str] = &["audit_log", "asset_event", "dag_version", "dag_run", "d
 const OF_RUN: &str = "delete a run";
 const OF_DAG: &str = "delete a DAG";
 
-/// Why the run `r` must stay, in a word.
+/// Why the run `r` must stay at the moment `$2`, in a word. One that the schedule made of a date to come, as a clock was ahead,
+/// may go: the schedule would stand still until then.
 const STANDING: &str = "CASE WHEN r.state NOT IN ('success', 'failed') THEN 'unfinished' \
      WHEN EXISTS (SELECT 1 FROM task_instance i WHERE i.run_id = r.id AND i.lease_owner IS NOT NULL) THEN 'held' \
      WHEN EXISTS (SELECT 1 FROM backfill b WHERE b.id = r.backfill_id AND b.completed_at IS NULL) THEN 'backfilled' \
-     WHEN r.made_by_schedule AND r.id = (SELECT n.id FROM dag_run n WHERE n.dag_id = r.dag_id AND n.made_by_schedule \
+     WHEN r.made_by_schedule AND r.data_interval_end <= $2 AND r.id = (SELECT n.id FROM dag_run n WHERE n.dag_id = r.dag_id AND n.made_by_schedule \
      ORDER BY n.data_interval_end DESC LIMIT 1) THEN 'last' ELSE 'free' END AS standing";
 
 /// What has gone of a DAG that is being deleted, told while it goes on.
@@ -41,13 +42,13 @@ fn refused(attempted: &'static str, reason: impl Into<String>) -> StoreError {
 impl Store {
     /// Deletes a run that has ended, with its tasks, their tries, results, checkpoints and lines of the ledger. Its logs
     /// are the caller's. Errors: `NotFound`; `Refused` while something goes on in it, and for the newest run of the
-    /// schedule, from which the next one is reckoned.
+    /// schedule, from which the next one is reckoned, unless its interval has not ended yet.
     pub async fn delete_run(&self, run: RunKey, actor: &str, now: DateTime<Utc>) -> Result<()> {
         let tx = self.begin_in_turn(OF_RUN).await?;
         let sql = format!(
             "SELECT r.dag_id, r.run_id, r.run_type, r.state, r.logical_date, {STANDING} FROM dag_run r WHERE r.id = $1"
         );
-        let row = sql::one(&tx.inner, OF_RUN, sql, values![run]).await?;
+        let row = sql::one(&tx.inner, OF_RUN, sql, values![run, micros(now)]).await?;
         let row = row.ok_or_else(|| StoreError::NotFound { kind: "run", name: run.to_string() })?;
         let (dag_id, run_id) = (DagId::new_unchecked(row.text("dag_id")?), row.text("run_id")?);
         let state = row.text("state")?;
@@ -73,6 +74,7 @@ impl Store {
         let audit = AuditRow::new(actor, "run_deleted", json!({ "rows": report.total() }), now);
         let audit = audit.with_change(Some(before), None);
         tx.audit(&audit.on_run(dag_id.as_str(), &run_id)).await?;
+        forget_dates_to_come(&tx, &dag_id, now).await?;
         tx.signal(SignalKind::DagChanged, Some(&dag_id), None, now).await?;
         tx.tell(Change::of_dag(&dag_id, "run_deleted"));
         tx.commit().await
@@ -134,6 +136,17 @@ impl Store {
             return Ok(deleted);
         }
     }
+}
+
+/// What a clock that was ahead has dealt with is dealt with no more: the schedule goes on from its newest run.
+async fn forget_dates_to_come(tx: &Tx, dag_id: &DagId, now: DateTime<Utc>) -> Result<()> {
+    let values = || values![dag_id.as_str(), micros(now)];
+    let sql = "UPDATE dag SET passed_start = NULL, passed_end = NULL WHERE dag_id = $1 AND passed_end > $2";
+    if sql::run(&tx.inner, OF_RUN, sql, values()).await? > 0 {
+        let sql = "DELETE FROM schedule_slot WHERE dag_id = $1 AND created_at > $2";
+        sql::run(&tx.inner, OF_RUN, sql, values()).await?;
+    }
+    Ok(())
 }
 
 fn table<'t>(all: &'t [Table], name: &str, attempted: &'static str) -> Result<&'t Table> {

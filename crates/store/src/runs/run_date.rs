@@ -15,6 +15,20 @@ pub struct RunDate {
 }
 
 impl Store {
+    /// Runs that schedules made of dates to come, as a clock was ahead, those of each DAG the newest first: nothing of that
+    /// DAG is due until then.
+    pub async fn runs_to_come(&self, dag_id: Option<&DagId>, now: DateTime<Utc>) -> Result<Vec<(DagId, RunId)>> {
+        let sql = "SELECT r.dag_id, r.run_id FROM dag d JOIN dag_run r ON r.dag_id = d.dag_id AND r.made_by_schedule \
+                   AND r.data_interval_end > $1 WHERE ($2 IS NULL OR d.dag_id = $2) \
+                   ORDER BY r.dag_id, r.data_interval_end DESC";
+        let values = values![micros(now), dag_id.map(|dag_id| dag_id.as_str().to_owned())];
+        let rows = sql::all(self.reader(), "find runs of dates to come", sql, values).await?;
+        let read = |row: &sql::Row| {
+            Ok((DagId::new_unchecked(row.text("dag_id")?), RunId::new_unchecked(row.text("run_id")?)))
+        };
+        rows.iter().map(read).collect()
+    }
+
     /// Of the logical dates from `from` to before `to`, the newest first.
     pub async fn run_dates(
         &self,

@@ -3,7 +3,7 @@ use millrace_model::change::TryOutcome;
 use millrace_model::state::{RunState, TaskState};
 use millrace_store::{Gone, StoreError};
 
-use crate::bench::{Bench, World, at, sample, sync};
+use crate::bench::{Bench, World, at, day, sample, sync};
 
 async fn ended(world: &World, day: i64) -> Result<i64> {
     let run = world.running_run(day).await?;
@@ -39,8 +39,11 @@ pub async fn a_run_that_has_ended_goes_with_all_that_belongs_to_it(bench: Bench)
 pub async fn the_newest_run_of_the_schedule_is_not_deleted(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     let (_, newest) = (ended(&world, 0).await?, ended(&world, 1).await?);
-    assert!(reason(world.store.delete_run(newest, "test", at(50)).await)?.contains("newest of the schedule"));
+    assert!(reason(world.store.delete_run(newest, "test", day(50)).await)?.contains("newest of the schedule"));
     assert_eq!(bench.number("SELECT COUNT(*) FROM dag_run").await?, 2);
+    // Before its interval has ended it was made by a clock that was ahead.
+    world.store.delete_run(newest, "test", at(50)).await?;
+    assert_eq!(bench.number("SELECT COUNT(*) FROM dag_run").await?, 1);
     Ok(())
 }
 

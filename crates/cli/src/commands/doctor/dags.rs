@@ -88,6 +88,7 @@ async fn stored(app: &App, store: &Store, report: &mut Report) -> anyhow::Result
     let active: Vec<&DagRow> = rows.iter().filter(|row| !row.is_paused && !row.is_stale).collect();
     stalled(store, &rows, report).await?;
     set_aside(store, report).await?;
+    to_come(app, store, report).await?;
     slots(app, &active, report);
     pools(&active, &store.pool_sizes().await?, report);
     let large = store.full_refreshes(MOST_ROWS).await?;
@@ -120,6 +121,20 @@ async fn stalled(store: &Store, rows: &[DagRow], report: &mut Report) -> anyhow:
     if !gone.is_empty() {
         let what = format!("scheduled, but their files are gone: {}", listed(&gone));
         report.warn("dags", what, "put the files back, or pause them");
+    }
+    Ok(())
+}
+
+/// Schedules that stand still because a clock was ahead.
+async fn to_come(app: &App, store: &Store, report: &mut Report) -> anyhow::Result<()> {
+    let runs = store.runs_to_come(None, app.now()).await?;
+    let names: Vec<String> = runs.iter().map(|(dag_id, run_id)| format!("{dag_id} {run_id}")).collect();
+    if !names.is_empty() {
+        let what = format!(
+            "schedules stand still behind runs of dates to come, made while a clock was ahead: {}",
+            listed(&names)
+        );
+        report.fail("dags", what, "set the clock right, and delete them: `millrace dags delete DAG --run-id RUN`");
     }
     Ok(())
 }
