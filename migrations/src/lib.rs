@@ -68,6 +68,7 @@ migrations! {
     m0037_checks,
     m0038_shown_results,
     m0039_ended_runs,
+    m0040_items,
 }
 
 impl MigrationName for Migration {

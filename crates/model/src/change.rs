@@ -87,6 +87,17 @@ pub struct Expansion {
     pub like: NewInstance,
 }
 
+/// An instance of a mapped task has ended, but for another item than the one that its list has in this place now: it
+/// waits again, as though it had been cleared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    pub run: RunKey,
+    pub instance: InstanceKey,
+    pub from: TaskState,
+    /// It may fail so often before that is final.
+    pub retries: u32,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunMove {
     pub run: RunKey,
@@ -144,6 +155,8 @@ pub struct Claim {
     pub lease_expires_at: DateTime<Utc>,
     /// The moment of the claim.
     pub queued_at: DateTime<Utc>,
+    /// Of a mapped task: by what the item is known that the try is for.
+    pub item: Option<i64>,
 }
 
 /// How a try ended, as the worker saw it.
@@ -333,6 +346,7 @@ pub struct Batch {
     pub releases: Vec<Release>,
     pub new_runs: Vec<NewRun>,
     pub expansions: Vec<Expansion>,
+    pub renewals: Vec<Renewal>,
     /// Runs that begin to wind down.
     pub endings: Vec<RunEnding>,
     pub run_moves: Vec<RunMove>,
@@ -354,6 +368,7 @@ impl Batch {
             && self.releases.is_empty()
             && self.new_runs.is_empty()
             && self.expansions.is_empty()
+            && self.renewals.is_empty()
             && self.endings.is_empty()
             && self.run_moves.is_empty()
             && self.task_moves.is_empty()

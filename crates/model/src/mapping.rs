@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::dag::{Dag, Task};
 use crate::ids::TaskId;
@@ -70,6 +71,27 @@ pub struct ItemValue {
     pub is_result: bool,
 }
 
+/// By what a value is known again. Kept with instances, so it never becomes another one.
+pub fn digest(value: &Value) -> i64 {
+    let sum = Sha256::digest(value.to_string().as_bytes());
+    sum.iter().take(8).fold(0, |digest, byte| digest << 8 | i64::from(*byte))
+}
+
+/// By what a result that others are mapped over is known again, and each of its items.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResultDigests {
+    pub whole: i64,
+    /// None where it is not a list.
+    pub items: Vec<i64>,
+}
+
+impl ResultDigests {
+    pub fn of(result: &Value) -> Self {
+        let items = result.as_array().map(|list| list.iter().map(digest).collect());
+        Self { whole: digest(result), items: items.unwrap_or_default() }
+    }
+}
+
 impl Expand {
     fn sources(&self) -> Vec<&Items> {
         match self {
@@ -102,6 +124,32 @@ impl Expand {
     /// How many instances there are, if that stands in the DAG.
     pub fn literal_count(&self) -> Option<usize> {
         self.count(|_| None)
+    }
+
+    /// By what the item of each instance is known again, from what the items of the results are known by; `None` when one of
+    /// these is missing.
+    pub fn digests(&self, results: &BTreeMap<TaskId, Vec<i64>>) -> Option<Vec<i64>> {
+        let list = |items: &Items| match items {
+            Items::List(list) => Some(list.iter().map(digest).collect::<Vec<_>>()),
+            Items::ResultsOf(task) => results.get(task).cloned(),
+        };
+        let named = match self {
+            Self::Each(items) => return list(items),
+            Self::Product(named) | Self::Zip(named) => named,
+        };
+        let lists: Vec<Vec<i64>> = named.iter().map(|named| list(&named.items)).collect::<Option<_>>()?;
+        let is_product = matches!(self, Self::Product(_));
+        let count = self.count(|task| results.get(task).map(Vec::len))?;
+        let of = |place: usize| {
+            let (mut rest, mut parts) = (place, Vec::with_capacity(named.len()));
+            for (part, list) in named.iter().zip(&lists).rev() {
+                let place = if is_product { rest.checked_rem(list.len())? } else { place };
+                rest /= list.len().max(1);
+                parts.push((&part.name, list.get(place)?));
+            }
+            Some(digest(&json!(parts)))
+        };
+        (0..count).map(of).collect()
     }
 
     /// The item of an instance; `None` when the lists are shorter or a result is missing.
@@ -254,5 +302,32 @@ mod tests {
         assert!(item.values.iter().all(|value| value.is_result));
         assert_eq!(expand.item(1, &results).unwrap().display_name().as_deref(), Some("plain"));
         assert_eq!(expand.item(0, &BTreeMap::new()), None);
+    }
+
+    #[test]
+    fn instances_have_equal_digests_where_they_have_equal_items() {
+        let named = |name: &str, items: Items| NamedItems { name: name.to_owned(), items };
+        let list = |values: Value| Items::List(values.as_array().unwrap().clone());
+        let made = TaskId::new_unchecked("made");
+        let results = json!([{"a": 1, "b": [2]}, "x", "x"]);
+        let (whole, digests) = (results.as_array().unwrap().clone(), ResultDigests::of(&results));
+        let (values, sums) = ([(made.clone(), whole)].into(), [(made.clone(), digests.items)].into());
+        for expand in [
+            Expand::Each(list(json!([1, 2, 1]))),
+            Expand::Each(Items::ResultsOf(made.clone())),
+            Expand::Zip(vec![named("t", list(json!([1, 1, 1, 4]))), named("r", Items::ResultsOf(made.clone()))]),
+            Expand::Product(vec![named("t", Items::ResultsOf(made.clone())), named("r", list(json!([1, 2, 2])))]),
+        ] {
+            let digests = expand.digests(&sums).unwrap();
+            let items: Vec<Value> = (0..).map_while(|at| Some(expand.item(at, &values)?.whole)).collect();
+            assert_eq!(digests.len(), items.len());
+            for (one, other) in (0..items.len()).flat_map(|one| (0..items.len()).map(move |other| (one, other))) {
+                assert_eq!(digests[one] == digests[other], items[one] == items[other], "{expand:?} {one} {other}");
+            }
+        }
+        assert_eq!(Expand::Each(Items::ResultsOf(made)).digests(&BTreeMap::new()), None);
+        // Stored: it must never become another one.
+        assert_eq!(digest(&json!({"b": 1, "a": "x"})), digest(&json!({"a": "x", "b": 1})));
+        assert_eq!(format!("{:016x}", digest(&json!("orders"))), &hex::encode(Sha256::digest(b"\"orders\""))[..16]);
     }
 }

@@ -165,7 +165,8 @@ impl WaitForTask {
         }
         for (task, states) in tasks.iter().zip(&run.tasks) {
             let name = format!("task {task} of {what}");
-            let mut there = states.iter().filter(|state| **state != TaskState::Removed || self.names_removed()).peekable();
+            let mut there =
+                states.iter().filter(|state| **state != TaskState::Removed || self.names_removed()).peekable();
             if there.peek().is_none() {
                 return Err(TaskError::Fail(format!("{what} has no task {task}")));
             }

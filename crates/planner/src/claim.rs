@@ -53,7 +53,11 @@ impl Turn<'_> {
         let token = format!("{}.{}", self.limits.owner, self.view.claims_made);
         let Some(run) = self.view.runs.get_mut(&key) else { return };
         run.take_ready(place);
+        let (task, map_index) = (run.instances[place].task, run.instances[place].map_index);
+        let items = if map_index < 0 { None } else { run.items(task) };
+        let item = items.and_then(|items| items.get(usize::try_from(map_index).ok()?).copied());
         let instance = &mut run.instances[place];
+        instance.item = item;
         let from = instance.state;
         // One that was put off goes on where it was.
         if instance.put_offs.is_none() {
@@ -70,6 +74,7 @@ impl Turn<'_> {
             token: token.clone(),
             lease_expires_at: self.now + self.limits.lease_ttl,
             queued_at: self.now,
+            item,
         });
         self.plan.assignments.push(Assignment {
             instance: instance.key,

@@ -140,6 +140,10 @@ enum Outcome {
 /// How a run has ended, if it has. Only the leaves count: a failure that a later task was made to cope with is no
 /// failure of the run.
 fn outcome(run: &RunView) -> Option<Outcome> {
+    // A list that was made again may have more items than before.
+    if !run.expanding.is_empty() {
+        return None;
+    }
     let unfinished = run.unfinished();
     if unfinished == 0 {
         if let Some(reason) = &run.ending {
@@ -161,9 +165,6 @@ fn outcome(run: &RunView) -> Option<Outcome> {
             ),
             None => Outcome::Ended(RunState::Success, None),
         });
-    }
-    if !run.expanding.is_empty() {
-        return None;
     }
     let waiting = run.count(TaskState::None) + run.count(TaskState::Scheduled);
     let is_stuck = waiting == unfinished && run.ready_count == 0 && run.held_by_past.is_empty();

@@ -1,7 +1,7 @@
 //! Mapped tasks: how many instances they have.
 
 use millrace_model::change::{Completion, Expansion, InstanceKey, RunKey, TryOutcome};
-use millrace_model::mapping::MAX_MAP_LENGTH;
+use millrace_model::mapping::{MAX_MAP_LENGTH, ResultDigests};
 use millrace_model::state::TaskState;
 use millrace_model::trigger_rule::{Decision, UpstreamCounts};
 use serde_json::Value;
@@ -57,7 +57,7 @@ impl RunView {
             let instance = &self.instances[place];
             self.list_lengths
                 .get(&(producer, instance.map_index))
-                .copied()
+                .map(|(length, _)| *length)
                 .filter(|_| instance.state == TaskState::Success)
         };
         if !self.version.mapping.is_mapped(producer) {
@@ -85,7 +85,7 @@ impl RunView {
     }
 
     /// Whether the instances of a task are those of `count` items.
-    fn has_instances(&self, task: usize, count: usize) -> bool {
+    pub(crate) fn has_instances(&self, task: usize, count: usize) -> bool {
         let places = self.instances_of(task).filter(|place| self.instances[*place].state != TaskState::Removed);
         let mut indexes = places.map(|place| i64::from(self.instances[place].map_index));
         match count {
@@ -107,6 +107,9 @@ impl Turn<'_> {
         let Some(run) = self.view.runs.get_mut(&run) else { return };
         let (task, map_index) = (run.instances[place].task, run.instances[place].map_index);
         let Some(mapped) = run.version.mapping.producers.get(&task) else { return };
+        for over_it in mapped {
+            run.items.remove(over_it);
+        }
         if completion.outcome != TryOutcome::Success {
             return;
         }
@@ -127,7 +130,7 @@ impl Turn<'_> {
         }
         let length = result.and_then(Value::as_array).and_then(|list| u32::try_from(list.len()).ok());
         match result {
-            Some(_) => run.list_lengths.insert((task, map_index), length),
+            Some(value) => run.list_lengths.insert((task, map_index), (length, ResultDigests::of(value))),
             None => run.list_lengths.remove(&(task, map_index)),
         };
         let positions = mapped.iter().map(|task| run.version.position[*task]);
@@ -139,7 +142,8 @@ impl Turn<'_> {
         let limit = self.view.max_map_length();
         let Some(run) = self.view.runs.get_mut(&key) else { return };
         let places = run.instances_of(task);
-        if run.expanding.contains(&task) || places.clone().all(|place| run.instances[place].state.is_finished()) {
+        let has_ended = places.clone().all(|place| run.instances[place].state.is_finished());
+        if run.expanding.contains(&task) || (has_ended && !run.has_other_items(task, limit)) {
             return;
         }
         let whole = run.version.dag.tasks[task].trigger_rule.decide(&run.upstream_counts(task));
@@ -147,9 +151,10 @@ impl Turn<'_> {
         let Some(run) = self.view.runs.get_mut(&key) else { return };
         let wanted = run.wanted(task, limit);
         if let Wanted::Count(count) = wanted
-            && !run.has_instances(task, count)
             && !matches!(whole, Decision::Mark(_))
+            && (!run.has_instances(task, count) | self.renew(key, task))
         {
+            let Some(run) = self.view.runs.get_mut(&key) else { return };
             run.expanding.insert(task);
             let like = run.version.new_instance(task);
             for place in places {
@@ -159,6 +164,7 @@ impl Turn<'_> {
             self.plan.batch.expansions.push(Expansion { run: key, count, like });
             return;
         }
+        let Some(run) = self.view.runs.get(&key) else { return };
         let sees_its_own =
             run.version.graph.upstream[task].iter().any(|parent| run.version.mapping.is_together(task, *parent));
         for place in places {

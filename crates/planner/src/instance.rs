@@ -43,6 +43,8 @@ pub struct InstanceSnapshot {
     pub is_outside: bool,
     /// None: its try holds what the run's version says.
     pub begun: Option<Begun>,
+    /// Of a mapped task: by what the item is known that its last try was for.
+    pub item: Option<i64>,
 }
 
 impl InstanceSnapshot {
@@ -67,6 +69,7 @@ impl InstanceSnapshot {
             given_up: false,
             is_outside: false,
             begun: None,
+            item: None,
         }
     }
 }
@@ -100,6 +103,8 @@ pub(crate) struct InstanceView {
     pub stopping: Option<(TaskState, String)>,
     /// The line it stands in, while it is ready.
     pub stands_in: Option<Lane>,
+    /// Of a mapped task: by what the item is known that its last try was for.
+    pub item: Option<i64>,
 }
 
 impl InstanceView {
@@ -172,6 +177,7 @@ impl InstanceView {
             given_up: self.given_up,
             is_outside: self.is_outside,
             begun: self.begun(),
+            item: self.item,
         }
     }
 
@@ -201,6 +207,7 @@ impl InstanceView {
             given_up: snapshot.given_up,
             stopping: None,
             stands_in: None,
+            item: snapshot.item,
         }
     }
 }

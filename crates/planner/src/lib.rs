@@ -31,6 +31,7 @@ mod explain;
 mod finish;
 mod holders;
 mod instance;
+mod items;
 mod lines;
 mod mapping;
 mod notices;

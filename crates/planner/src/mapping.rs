@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use millrace_model::dag::Dag;
 use millrace_model::ids::TaskId;
+use millrace_model::mapping::ResultDigests;
 
 /// What a version says of mapping, by task index. Empty for a DAG that does not use it.
 #[derive(Debug, Default)]
@@ -55,4 +56,5 @@ pub struct ResultLength {
     pub map_index: i32,
     /// `None`: it is not a list.
     pub length: Option<u32>,
+    pub digests: ResultDigests,
 }

@@ -161,9 +161,8 @@ impl View {
     pub fn pasts_may_be_gone(&mut self, dag_id: &DagId) {
         let Some(lookers) = self.pasts.lookers.get(dag_id) else { return };
         let is_over = |past: &PastRun| !self.runs.contains_key(&past.run);
-        let looks_at_it = |key: &RunKey| {
-            self.runs.get(key).is_some_and(|run| matches!(&run.past, Past::Run(past) if is_over(past)))
-        };
+        let looks_at_it =
+            |key: &RunKey| self.runs.get(key).is_some_and(|run| matches!(&run.past, Past::Run(past) if is_over(past)));
         for key in lookers.values().copied().filter(looks_at_it).collect::<Vec<_>>() {
             self.set_past(key, Past::NotRead);
         }

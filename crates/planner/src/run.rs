@@ -8,6 +8,7 @@ use std::sync::Arc;
 use millrace_model::change::{InstanceKey, RunFacts, RunKey};
 use millrace_model::dag::Task;
 use millrace_model::ids::{DagId, TaskId};
+use millrace_model::mapping::ResultDigests;
 use millrace_model::state::{RunState, TaskState};
 use millrace_model::trigger_rule::UpstreamCounts;
 
@@ -80,7 +81,9 @@ pub(crate) struct RunView {
     /// Nothing new starts: its DAG is paused.
     pub is_held: bool,
     /// By task and map index, of the results that tasks are mapped over; `None`: that one is no list.
-    pub list_lengths: BTreeMap<(usize, i32), Option<u32>>,
+    pub list_lengths: BTreeMap<(usize, i32), (Option<u32>, ResultDigests)>,
+    /// By what the items of mapped tasks are known, as far as that was asked.
+    pub items: BTreeMap<usize, Arc<[i64]>>,
     /// Mapped tasks whose instances are being added: nothing is decided about them before that is committed.
     pub expanding: BTreeSet<usize>,
     /// What it holds of the runs with its key while it runs.
@@ -107,7 +110,7 @@ impl RunView {
             version.dag.tasks.iter().enumerate().map(|(place, task)| (task.task_id.as_str(), place)).collect();
         let list_lengths = list_lengths
             .into_iter()
-            .filter_map(|it| Some(((*index.get(it.task_id.as_str())?, it.map_index), it.length)))
+            .filter_map(|it| Some(((*index.get(it.task_id.as_str())?, it.map_index), (it.length, it.digests))))
             .collect();
         let (known, gone): (Vec<_>, Vec<_>) =
             instances.into_iter().partition(|instance| index.contains_key(instance.task_id.as_str()));
@@ -155,6 +158,7 @@ impl RunView {
             held_by_past: BTreeSet::new(),
             is_held: false,
             list_lengths,
+            items: BTreeMap::new(),
             expanding: BTreeSet::new(),
         };
         for place in 0..run.instances.len() {
@@ -329,10 +333,8 @@ impl RunView {
     /// The run as it could be read from the store.
     pub fn snapshot(&self) -> RunSnapshot {
         let task_id = |task: usize| self.version.dag.tasks[task].task_id.clone();
-        let length = |((task, map_index), length): (&(usize, i32), &Option<u32>)| ResultLength {
-            task_id: task_id(*task),
-            map_index: *map_index,
-            length: *length,
+        let length = |((task, map_index), (length, digests)): (&(usize, i32), &(Option<u32>, ResultDigests))| {
+            ResultLength { task_id: task_id(*task), map_index: *map_index, length: *length, digests: digests.clone() }
         };
         RunSnapshot {
             dag_id: self.dag_id.clone(),

@@ -243,7 +243,12 @@ impl Situation {
         };
         let failed_outside = self.failed_outside(run, &version).await?;
         let instances = self.instances(run).await?;
-        let length = |it: ListLength| ResultLength { task_id: it.task_id, map_index: it.map_index, length: it.length };
+        let length = |it: ListLength| ResultLength {
+            task_id: it.task_id,
+            map_index: it.map_index,
+            length: it.length,
+            digests: it.digests,
+        };
         let list_lengths = list_lengths.into_iter().map(length).collect();
         self.view.put_run(RunSnapshot {
             list_lengths,
@@ -354,5 +359,6 @@ fn instance(row: &InstanceRow) -> InstanceSnapshot {
         given_up: row.given_up,
         is_outside: row.is_outside,
         begun: None,
+        item: row.item,
     }
 }

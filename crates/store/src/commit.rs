@@ -7,6 +7,7 @@ mod finishes;
 pub(crate) mod lengths;
 pub(crate) mod moves;
 pub(crate) mod new_runs;
+mod renewals;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -182,6 +183,7 @@ async fn apply(tx: &Tx, batch: &Batch, is_led: bool, now: DateTime<Utc>) -> Resu
     report.created = created;
     touched.runs.extend(report.created.iter().flatten().map(|run| run.run));
     expansions::apply(tx, &batch.expansions, now, &mut report, &mut touched).await?;
+    renewals::apply(tx, &batch.renewals, now, &mut touched).await?;
     if report.has_less_room {
         report.stale_runs.extend(others);
     } else {

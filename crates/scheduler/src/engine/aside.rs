@@ -191,6 +191,9 @@ impl Engine {
         for expansion in &batch.expansions {
             parts.entry(expansion.run).or_default().expansions.push(expansion.clone());
         }
+        for renewal in &batch.renewals {
+            parts.entry(renewal.run).or_default().renewals.push(renewal.clone());
+        }
         for ending in &batch.endings {
             parts.entry(ending.run).or_default().endings.push(ending.clone());
         }

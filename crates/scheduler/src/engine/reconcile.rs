@@ -49,6 +49,7 @@ impl Engine {
         }
         self.reopen(&unsure, batch, report, now).await?;
         unsure.extend(stale.iter().map(|(_, assignment)| assignment.run.run_key));
+        unsure.extend(batch.renewals.iter().map(|renewal| renewal.run));
         for (expansion, keys) in batch.expansions.iter().zip(&report.expanded) {
             match keys {
                 Some(keys) => self.situation.view.put_expanded(expansion, keys),

@@ -9,7 +9,9 @@ use millrace_model::selection::TaskChoice;
 use millrace_model::state::RunState;
 use millrace_model::state::TaskState::{self, Removed, Running, Skipped, Success};
 use millrace_planner::DagVersion;
-use millrace_store::{ClearRequest, MarkRequest, NewestVersion, RepinRequest, Repinned, RunChoice, Selection};
+use millrace_store::{
+    AuditFilter, ClearRequest, MarkRequest, NewestVersion, RepinRequest, Repinned, RunChoice, Selection,
+};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, dag};
@@ -195,7 +197,7 @@ async fn clearing_only_the_mapped_task_runs_the_same_items_again() {
 }
 
 #[tokio::test]
-async fn clearing_only_the_list_leaves_what_has_ended() {
+async fn clearing_only_the_list_leaves_what_has_ended_and_runs_what_is_new() {
     let mut stage = Stage::new(10).await;
     stage.put(&mapped_dag()).await;
     stage.lead().await;
@@ -206,8 +208,80 @@ async fn clearing_only_the_list_leaves_what_has_ended() {
     stage.end("sum", TryOutcome::Success).await;
     stage.clear(&["list"]).await;
     stage.end_list(json!([1, 2, 3])).await;
-    assert_eq!(stage.states_of_copy().await, [(0, Success, 1), (1, Success, 1)]);
+    assert_eq!(stage.states_of_copy().await, [(0, Success, 1), (1, Success, 1), (2, Running, 1)]);
+    stage.end_copies().await;
     assert_eq!(stage.run_states().await, [RunState::Success]);
+}
+
+/// Who has ended for an item has not done the work of another that stands in its place now.
+#[tokio::test]
+async fn what_has_ended_for_another_item_runs_again() {
+    for is_killed in [false, true] {
+        let mut stage = Stage::new(10).await;
+        stage.put(&mapped_dag()).await;
+        stage.lead().await;
+        stage.trigger("d").await;
+        stage.turn().await;
+        stage.end_list(json!(["orders", "customers", "items"])).await;
+        stage.end_copies().await;
+        stage.end("sum", TryOutcome::Success).await;
+        let run = stage.runs().await.remove(0);
+        let generation = |index| {
+            let (store, key) = (stage.store.clone(), run.key);
+            async move { store.instance(key, "copy", index).await.unwrap().unwrap().generation }
+        };
+        let before = generation(1).await;
+        stage.clear(&["list"]).await;
+        if is_killed {
+            stage.kill();
+            stage.lead().await;
+        }
+        stage.end_list(json!(["orders", "items", "stock"])).await;
+        assert_eq!(stage.states_of_copy().await, [(0, Success, 1), (1, Running, 2), (2, Running, 2)]);
+        assert_eq!(stage.run_states().await, [RunState::Running]);
+        let run_now = stage.store.instance(run.key, "copy", 1).await.unwrap().unwrap();
+        assert!(run_now.generation > before, "what it loads is not taken for loaded");
+        stage.end_copies().await;
+        assert_eq!(stage.run_states().await, [RunState::Success]);
+        let filter = AuditFilter { action: Some("items_changed".to_owned()), limit: 9, ..AuditFilter::default() };
+        let told = stage.store.audit_log(&filter).await.unwrap().rows.remove(0);
+        assert_eq!((told.task_id.as_deref(), &told.details), (Some("copy"), &json!({ "instances": 2 })));
+
+        // The same list again: nothing to do.
+        stage.clear(&["list"]).await;
+        stage.end_list(json!(["orders", "items", "stock"])).await;
+        assert_eq!(stage.states_of_copy().await, [(0, Success, 1), (1, Success, 2), (2, Success, 2)]);
+        assert_eq!(stage.run_states().await, [RunState::Success]);
+    }
+}
+
+/// A running try goes on; when it has ended, what stands in its place now runs.
+#[tokio::test]
+async fn a_list_of_the_file_that_shifts_has_each_of_its_items_run() {
+    for runs_still in [false, true] {
+        let mut stage = Stage::new(8).await;
+        let mut first = dag("d", Value::Null, &["copy", "sum < copy"]);
+        first.tasks[0].expand = Some(Expand::Each(Items::List(vec![json!("a"), json!("b"), json!("c")])));
+        stage.put(&first).await;
+        stage.lead().await;
+        stage.trigger("d").await;
+        stage.turn().await;
+        if !runs_still {
+            stage.end_copies().await;
+            stage.end("sum", TryOutcome::Success).await;
+        }
+        let report = repin_to(&mut stage, Some(json!(["a", "c"]))).await;
+        assert_eq!(report.restored.len(), usize::from(!runs_still));
+        if runs_still {
+            stage.end_copies().await;
+        }
+        assert_eq!(stage.states_of_copy().await, [(0, Success, 1), (1, Running, 2), (2, Removed, 1)]);
+        stage.end_copies().await;
+        if runs_still {
+            stage.end("sum", TryOutcome::Success).await;
+        }
+        assert_eq!(stage.run_states().await, [RunState::Success]);
+    }
 }
 
 #[tokio::test]

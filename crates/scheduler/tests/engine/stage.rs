@@ -377,6 +377,7 @@ impl Stage {
             token: "by hand".into(),
             lease_expires_at: now + TimeDelta::minutes(1),
             queued_at: now,
+            item: None,
         };
         let batch = Batch { claims: vec![claim], ..Batch::default() };
         self.store.commit_unled(&batch, now).await.unwrap();

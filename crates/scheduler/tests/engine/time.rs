@@ -127,7 +127,10 @@ async fn a_schedule_goes_on_when_the_runs_of_a_clock_that_was_ahead_are_deleted(
         let surroundings = Surroundings { parallelism: 8, maintenance: Arc::default() };
         let row = stage.store.dag("d", 0).await.unwrap().unwrap();
         let said = explain(&stage.store, Asked::Dag(&row), &surroundings, stage.now()).await.unwrap().answer;
-        assert!(said.starts_with("its schedule stands still until 2024-01-06") && said.contains("dags delete d"), "{said}");
+        assert!(
+            said.starts_with("its schedule stands still until 2024-01-06") && said.contains("dags delete d"),
+            "{said}"
+        );
         let ahead = stage.store.runs_to_come(None, stage.now()).await.unwrap();
         assert_eq!(ahead.len(), if catchup { 4 } else { 1 });
         for (dag_id, run_id) in &ahead {
@@ -142,6 +145,10 @@ async fn a_schedule_goes_on_when_the_runs_of_a_clock_that_was_ahead_are_deleted(
         stage.turn().await;
         let dates: Vec<_> = stage.runs().await.iter().map(|run| run.logical_date).collect();
         assert_eq!(dates, [last.logical_date, last.logical_date + TimeDelta::days(1)]);
-        assert_eq!(stage.store.passed_slots("d", 0, 0).await.unwrap().rows.len(), 0, "no date is said to be dealt with");
+        assert_eq!(
+            stage.store.passed_slots("d", 0, 0).await.unwrap().rows.len(),
+            0,
+            "no date is said to be dealt with"
+        );
     }
 }

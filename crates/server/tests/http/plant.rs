@@ -200,6 +200,7 @@ impl Plant {
                 token: token.clone(),
                 lease_expires_at: at + TimeDelta::hours(1),
                 queued_at: at,
+                item: None,
             };
             self.commit(Batch { claims: vec![claim], ..Batch::default() }, at).await;
             let log = self.logs.open(&TryId { try_number: number, ..first.clone() }, Arc::new(str::to_owned));

@@ -62,6 +62,7 @@ const COLUMNS: &[(&str, Kind)] = &[
     ("x_token", Kind::Text),
     ("x_expires", Kind::Int),
     ("x_queued", Kind::Int),
+    ("x_item", Kind::Int),
 ];
 
 fn row(claim: &Claim) -> Vec<Value> {
@@ -73,6 +74,7 @@ fn row(claim: &Claim) -> Vec<Value> {
         json!(claim.token),
         json!(micros(claim.lease_expires_at)),
         json!(micros(claim.queued_at)),
+        json!(claim.item),
     ]
 }
 
@@ -83,7 +85,7 @@ async fn take(tx: &Tx, claims: &[Claim], which: &[usize], unless: &str, now: Dat
         "UPDATE task_instance SET state = 'running', state_reason = NULL, try_number = x_try, lease_owner = x_owner, \
          lease_token = x_token, lease_expires_at = x_expires, queued_at = x_queued, \
          start_date = COALESCE(first_start, $2), end_date = NULL, next_try_at = NULL, is_outside = FALSE, \
-         departed_from = NULL FROM {source} WHERE task_instance.id = x_id AND state = x_from{unless} RETURNING id"
+         departed_from = NULL, item_digest = x_item FROM {source} WHERE task_instance.id = x_id AND state = x_from{unless} RETURNING id"
     );
     let values = |which: &[usize]| {
         let rows = sql::rows(which.iter().map(|index| row(&claims[*index])));

@@ -43,7 +43,7 @@ pub struct Repinned {
     pub added: Vec<TaskId>,
     /// Gone from the DAG.
     pub removed: Vec<TaskId>,
-    /// Had been removed, and wait again.
+    /// Had been removed, or had ended for another item of a list in the file, and wait again.
     pub restored: Vec<TaskId>,
 }
 
@@ -128,7 +128,7 @@ pub(crate) enum Gone {
 }
 
 /// Tasks that are new get an instance, or one for each item of a list in the file; those that are gone become `removed`,
-/// those that are back wait again, and the others take over what the new version says of them. The runs have had one
+/// those that are back or have ended for another item of that list wait again, and the others take over what the new version says of them. The runs have had one
 /// version, `before`.
 pub(crate) async fn pin_all(
     tx: &Tx,
@@ -148,7 +148,10 @@ pub(crate) async fn pin_all(
         let is_gone = |it: &&InstanceRow| {
             it.state != TaskState::Removed && !wanted.keeps(it) && (when_gone == Gone::Removed || wanted.knows(it))
         };
-        let is_back = |it: &&InstanceRow| it.state == TaskState::Removed && wanted.restores(it);
+        let is_back = |it: &&InstanceRow| match it.state {
+            TaskState::Removed => wanted.restores(it),
+            state => state.is_finished() && wanted.keeps(it) && wanted.has_other_item(it),
+        };
         let (gone, back): (Vec<&InstanceRow>, Vec<&InstanceRow>) =
             (instances.iter().filter(is_gone).collect(), instances.iter().filter(is_back).collect());
         let added: Vec<&NewInstance> = newest.tasks.iter().filter(|task| wanted.lacks(task)).collect();
@@ -197,6 +200,8 @@ struct Wanted<'a> {
     there: HashSet<(&'a TaskId, i32)>,
     /// They have an instance that is not removed.
     live: HashSet<&'a TaskId>,
+    /// Of those that are mapped over a list in the file: by what the items are known.
+    items: HashMap<&'a TaskId, Vec<i64>>,
 }
 
 impl<'a> Wanted<'a> {
@@ -206,7 +211,12 @@ impl<'a> Wanted<'a> {
             expand.is_some_and(|expand| expand.literal_count().is_none())
         };
         let tasks: HashSet<&TaskId> = newest.tasks.iter().map(|task| &task.task_id).collect();
+        let items = |id: &&'a TaskId| {
+            let expand = dag.task(id.as_str()).and_then(|task| dag.expand_of(task))?;
+            Some((*id, expand.digests(&BTreeMap::new())?))
+        };
         Self {
+            items: tasks.iter().filter_map(items).collect(),
             named: newest.tasks.iter().map(|task| (&task.task_id, task.map_index)).collect(),
             open: tasks.iter().copied().filter(is_open).collect(),
             tasks,
@@ -221,6 +231,13 @@ impl<'a> Wanted<'a> {
 
     fn keeps(&self, it: &InstanceRow) -> bool {
         self.open.contains(&it.task_id) || self.named.contains(&(&it.task_id, it.map_index))
+    }
+
+    /// What it has ended for is not what stands in its place now.
+    fn has_other_item(&self, it: &InstanceRow) -> bool {
+        let now = self.items.get(&it.task_id).zip(usize::try_from(it.map_index).ok());
+        let now = now.and_then(|(items, place)| items.get(place));
+        it.item.is_some_and(|item| now.is_some_and(|now| *now != item))
     }
 
     /// Of a task that is mapped over what another leaves, those without an item are not missed.
@@ -309,8 +326,8 @@ async fn restore(tx: &Tx, back: &[&InstanceRow], newest: &NewestVersion, now: Da
     let sql = format!(
         "UPDATE task_instance SET state = CASE WHEN lease_token IS NULL THEN 'none' ELSE 'restarting' END, {}, \
          max_tries = try_number + x_retries, lost_workers = 0, next_try_at = NULL, first_start = NULL, put_offs = 0, \
-         state_reason = NULL, choice = NULL, given_up = FALSE, queued_at = NULL, start_date = NULL, end_date = NULL \
-         FROM {} WHERE task_instance.id = x_id",
+         state_reason = NULL, choice = NULL, given_up = FALSE, queued_at = NULL, start_date = NULL, end_date = NULL, \
+         item_digest = NULL FROM {} WHERE task_instance.id = x_id",
         next_generation(2),
         sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_retries", Kind::Int)]),
     );

@@ -60,6 +60,8 @@ pub struct InstanceRow {
     pub begun_with: Option<i64>,
     /// Of one whose try has not stopped yet: it waits outside of any worker, also when it was cleared or marked since.
     pub is_outside: bool,
+    /// Of a mapped task: by what the item is known that its last try was for.
+    pub item: Option<i64>,
 }
 
 /// On `task_instance i`: [`InstanceRow::has_failed`].
@@ -118,6 +120,7 @@ pub(crate) fn read_instance(row: &Row) -> Result<InstanceRow> {
         begun_with: if lease.is_some() { row.opt_int("departed_from")? } else { None },
         is_outside: lease.is_some() && row.flag("is_outside")?,
         lease,
+        item: row.opt_int("item_digest")?,
         choice: match row.opt_text("choice")? {
             Some(_) => Some(row.json("choice")?),
             None => None,

@@ -23,9 +23,8 @@ impl Store {
                    ORDER BY r.dag_id, r.data_interval_end DESC";
         let values = values![micros(now), dag_id.map(|dag_id| dag_id.as_str().to_owned())];
         let rows = sql::all(self.reader(), "find runs of dates to come", sql, values).await?;
-        let read = |row: &sql::Row| {
-            Ok((DagId::new_unchecked(row.text("dag_id")?), RunId::new_unchecked(row.text("run_id")?)))
-        };
+        let read =
+            |row: &sql::Row| Ok((DagId::new_unchecked(row.text("dag_id")?), RunId::new_unchecked(row.text("run_id")?)));
         rows.iter().map(read).collect()
     }
 

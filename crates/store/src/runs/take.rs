@@ -135,6 +135,7 @@ async fn begin(tx: &Tx, run: RunKey, request: &TakeRequest, now: DateTime<Utc>) 
         token: format!("{}/{}/{try_number}", request.owner, instance.key),
         lease_expires_at: request.lease_expires_at,
         queued_at: now,
+        item: None,
     };
     let run_moves = if row.state == RunState::Running { Vec::new() } else { vec![starts] };
     let batch = Batch { run_moves, claims: vec![claim], ..Batch::default() };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::ids::{DagId, TaskId};
+use millrace_model::mapping::ResultDigests;
 use serde_json::Value;
 
 use crate::conditions::{Conditions, count_to};
@@ -18,6 +19,7 @@ pub struct ListLength {
     pub map_index: i32,
     /// `None`: it is not a list.
     pub length: Option<u32>,
+    pub digests: ResultDigests,
 }
 
 /// A result and whose it is.
@@ -109,7 +111,7 @@ impl Store {
     pub async fn list_lengths(&self, run: RunKey, tasks: &[&str]) -> Result<Vec<ListLength>> {
         let source = sql::source(self.dialect(), 2, &[("x_task", Kind::Text)]);
         let sql = format!(
-            "SELECT i.task_id, i.map_index, r.length FROM {source} CROSS JOIN task_instance i \
+            "SELECT i.task_id, i.map_index, r.length, r.value FROM {source} CROSS JOIN task_instance i \
              JOIN xcom r ON r.instance_id = i.id AND r.key = 'return_value' WHERE i.run_id = $1 AND i.task_id = x_task"
         );
         let values = vec![run.into(), sql::column(tasks.iter().copied())];
@@ -120,6 +122,7 @@ impl Store {
                     task_id: TaskId::new_unchecked(row.text("task_id")?),
                     map_index: row.small("map_index")?,
                     length: row.opt_int("length")?.and_then(|length| u32::try_from(length).ok()),
+                    digests: ResultDigests::of(&row.json("value")?),
                 })
             })
             .collect()

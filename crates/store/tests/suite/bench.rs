@@ -218,6 +218,7 @@ pub fn claim(instance: InstanceKey, from: TaskState, try_number: u32) -> Claim {
         token: format!("token-{instance}-{try_number}"),
         lease_expires_at: at(300),
         queued_at: at(9),
+        item: None,
     }
 }
 
