@@ -259,7 +259,9 @@ mod tests {
         let mut batch = RowBatch::new(1);
         let parts: Vec<(usize, usize)> =
             (0..=70).flat_map(|length| [(0, length), (100, 100 + length), (256 - length, 256)]).collect();
-        parts.iter().for_each(|part| batch.push_part(&bytes, *part));
+        for part in &parts {
+            batch.push_part(&bytes, *part);
+        }
         for (row, (start, end)) in parts.into_iter().enumerate() {
             assert_eq!(batch.cell(row, 0), Some(&bytes[start..end]));
         }
