@@ -77,6 +77,14 @@ pub fn digest(value: &Value) -> i64 {
     sum.iter().take(8).fold(0, |digest, byte| digest << 8 | i64::from(*byte))
 }
 
+/// Of items by which instances ran and those that stand in their places now: the same ones, in another order.
+pub fn have_only_moved(places: impl IntoIterator<Item = (i64, i64)>) -> bool {
+    let (mut before, mut now): (Vec<i64>, Vec<i64>) = places.into_iter().unzip();
+    before.sort_unstable();
+    now.sort_unstable();
+    before == now
+}
+
 /// By what a result that others are mapped over is known again, and each of its items.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResultDigests {

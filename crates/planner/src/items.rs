@@ -1,10 +1,11 @@
-//! For which item an instance of a mapped task ran. A list that is made again may come out in another order, and what
-//! has ended for one item has not done the work of another.
+//! For which item an instance of a mapped task ran. A list that is made again may have other items, and what has ended for
+//! one has not done the work of another. Where they have only changed places, all of their work is done.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_model::change::{Renewal, RunKey};
+use millrace_model::mapping::have_only_moved;
 use millrace_model::state::TaskState;
 
 use crate::expand::Wanted;
@@ -51,12 +52,13 @@ impl RunView {
             return ended;
         }
         let Some(items) = self.items(task) else { return Vec::new() };
-        let is_other = |place: &usize| {
-            let it = &self.instances[*place];
-            let now = usize::try_from(it.map_index).ok().and_then(|place| items.get(place));
-            now.is_some_and(|now| it.item != Some(*now))
+        let other = |place: usize| {
+            let it = &self.instances[place];
+            let now = usize::try_from(it.map_index).ok().and_then(|place| items.get(place))?;
+            it.item.filter(|item| item != now).map(|item| (place, (item, *now)))
         };
-        ended.into_iter().filter(is_other).collect()
+        let (others, items): (Vec<usize>, Vec<(i64, i64)>) = ended.into_iter().filter_map(other).unzip();
+        if have_only_moved(items) { Vec::new() } else { others }
     }
 
     /// All instances of a task have ended, but its list has other items, or more or less of them.

@@ -140,7 +140,7 @@ impl RowBatch {
 
 /// Appends `bytes[start..end]`. Most cells are short, and there are many: a short one is copied with what follows it, by two
 /// instructions where a copy of just its length is a call.
-#[inline]
+#[inline(always)]
 pub fn append_part(out: &mut Vec<u8>, bytes: &[u8], (start, end): (usize, usize)) {
     const SHORT: usize = 32;
     let length = end - start;

@@ -247,11 +247,13 @@ async fn what_has_ended_for_another_item_runs_again() {
         let told = stage.store.audit_log(&filter).await.unwrap().rows.remove(0);
         assert_eq!((told.task_id.as_deref(), &told.details), (Some("copy"), &json!({ "instances": 2 })));
 
-        // The same list again: nothing to do.
-        stage.clear(&["list"]).await;
-        stage.end_list(json!(["orders", "items", "stock"])).await;
-        assert_eq!(stage.states_of_copy().await, [(0, Success, 1), (1, Success, 2), (2, Success, 2)]);
-        assert_eq!(stage.run_states().await, [RunState::Success]);
+        // The same list again, also in another order: nothing to do.
+        for list in [json!(["orders", "items", "stock"]), json!(["stock", "orders", "items"])] {
+            stage.clear(&["list"]).await;
+            stage.end_list(list).await;
+            assert_eq!(stage.states_of_copy().await, [(0, Success, 1), (1, Success, 2), (2, Success, 2)]);
+            assert_eq!(stage.run_states().await, [RunState::Success]);
+        }
     }
 }
 
@@ -269,6 +271,10 @@ async fn a_list_of_the_file_that_shifts_has_each_of_its_items_run() {
         if !runs_still {
             stage.end_copies().await;
             stage.end("sum", TryOutcome::Success).await;
+        }
+        if !runs_still {
+            let report = repin_to(&mut stage, Some(json!(["b", "c", "a"]))).await;
+            assert_eq!(report.restored, [], "all of their work is done");
         }
         let report = repin_to(&mut stage, Some(json!(["a", "c"]))).await;
         assert_eq!(report.restored.len(), usize::from(!runs_still));

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, NewInstance, RunKey};
 use millrace_model::dag::Dag;
 use millrace_model::ids::TaskId;
+use millrace_model::mapping::have_only_moved;
 use millrace_model::state::TaskState;
 use serde_json::json;
 
@@ -128,8 +129,8 @@ pub(crate) enum Gone {
 }
 
 /// Tasks that are new get an instance, or one for each item of a list in the file; those that are gone become `removed`,
-/// those that are back or have ended for another item of that list wait again, and the others take over what the new version says of them. The runs have had one
-/// version, `before`.
+/// those that are back or have ended for another item of that list wait again, and the others take over what the new version
+/// says of them. The runs have had one version, `before`.
 pub(crate) async fn pin_all(
     tx: &Tx,
     before: i64,
@@ -145,12 +146,13 @@ pub(crate) async fn pin_all(
     for run in runs {
         let instances = all.get(&run.key).map_or(&[][..], Vec::as_slice);
         let wanted = Wanted::of(&dag, newest, instances);
+        let shifted = wanted.shifted(instances);
         let is_gone = |it: &&InstanceRow| {
             it.state != TaskState::Removed && !wanted.keeps(it) && (when_gone == Gone::Removed || wanted.knows(it))
         };
         let is_back = |it: &&InstanceRow| match it.state {
             TaskState::Removed => wanted.restores(it),
-            state => state.is_finished() && wanted.keeps(it) && wanted.has_other_item(it),
+            _ => shifted.contains(&it.task_id) && wanted.other_item(it).is_some(),
         };
         let (gone, back): (Vec<&InstanceRow>, Vec<&InstanceRow>) =
             (instances.iter().filter(is_gone).collect(), instances.iter().filter(is_back).collect());
@@ -233,11 +235,21 @@ impl<'a> Wanted<'a> {
         self.open.contains(&it.task_id) || self.named.contains(&(&it.task_id, it.map_index))
     }
 
-    /// What it has ended for is not what stands in its place now.
-    fn has_other_item(&self, it: &InstanceRow) -> bool {
-        let now = self.items.get(&it.task_id).zip(usize::try_from(it.map_index).ok());
-        let now = now.and_then(|(items, place)| items.get(place));
-        it.item.is_some_and(|item| now.is_some_and(|now| *now != item))
+    /// What it has ended for, and what stands in its place now, where that is another.
+    fn other_item(&self, it: &InstanceRow) -> Option<(i64, i64)> {
+        let place = usize::try_from(it.map_index).ok()?;
+        let (item, now) = (it.item?, *self.items.get(&it.task_id)?.get(place)?);
+        (item != now && it.state.is_finished() && it.state != TaskState::Removed && self.keeps(it))
+            .then_some((item, now))
+    }
+
+    /// Tasks that have ended for other items than those of the list, not only in another order.
+    fn shifted<'b>(&self, instances: &'b [InstanceRow]) -> HashSet<&'b TaskId> {
+        let mut others: HashMap<&TaskId, Vec<(i64, i64)>> = HashMap::new();
+        for (it, items) in instances.iter().filter_map(|it| Some((it, self.other_item(it)?))) {
+            others.entry(&it.task_id).or_default().push(items);
+        }
+        others.into_iter().filter(|(_, items)| !have_only_moved(items.iter().copied())).map(|(task, _)| task).collect()
     }
 
     /// Of a task that is mapped over what another leaves, those without an item are not missed.

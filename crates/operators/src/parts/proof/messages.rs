@@ -34,7 +34,8 @@ impl Messages {
     }
 
     /// Adds the cell that is `bytes[start..end]`, or NULL, to the message.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call for each cell costs as much as what it does")]
+    #[inline(always)]
     pub fn cell(&mut self, bytes: &[u8], span: Option<(usize, usize)>, form: CanonicalForm) {
         match span {
             Some(span) if stands(bytes, span, form) => append(&mut self.bytes, bytes, span),
@@ -79,7 +80,8 @@ impl Messages {
 }
 
 /// Adds `<length>:<text>`, of the text that is `bytes[start..end]`.
-#[inline]
+#[expect(clippy::inline_always, reason = "a call for each cell costs as much as what it does")]
+#[inline(always)]
 fn append(out: &mut Vec<u8>, bytes: &[u8], (start, end): (usize, usize)) {
     match LENGTHS.get(end - start) {
         Some((text, written)) => {

@@ -9,7 +9,8 @@ const GLANCE: usize = 16;
 
 /// Whether `bytes[start..end]` surely is its own canonical text; of some that are, this says false. What follows the cell
 /// may be read, never what it means.
-#[inline]
+#[expect(clippy::inline_always, reason = "a call for each cell costs as much as what it does")]
+#[inline(always)]
 pub fn stands(bytes: &[u8], (start, end): (usize, usize), form: CanonicalForm) -> bool {
     let cell = &bytes[start..end];
     match form {
@@ -34,7 +35,7 @@ pub fn stands(bytes: &[u8], (start, end): (usize, usize), form: CanonicalForm) -
 }
 
 /// Whether the first `length` of the bytes are a number without a zero too many: `-12.5`, `0.05`, `100`.
-#[inline]
+#[inline(always)]
 fn is_written_so(bytes: [u8; GLANCE], length: usize) -> bool {
     const EACH: u128 = u128::MAX / 0xff;
     const LOW: u128 = EACH * 0x7f;
