@@ -115,7 +115,7 @@ impl World {
         for run in self.stage.store.active_runs().await.unwrap() {
             let lacks_past = |row: &&InstanceRow| {
                 let why = explain_instance(&situation.view, row.key, now, &limits);
-                let is_gone = |text: &str| text.ends_with("which ran before it") || text.ends_with(" is removed");
+                let is_gone = |text: &str| text.contains(", which ran before it") || text.ends_with(" is removed");
                 !row.state.is_finished() && why.iter().any(|it| !it.ok && is_gone(&it.text))
             };
             let task_ids: Vec<TaskId> =
