@@ -36,26 +36,24 @@ pub struct S3Store {
     conn_id: String,
     client: Client,
     protection: Protection,
-    /// Whether nobody can change on the way what is sent: then it needs no signature of its own.
+    /// Whether nothing can happen on the way to what is sent: then a part needs no SHA-256 of its own.
     is_untouched: bool,
     /// Of all uploads through this store, that is of one task.
     buffers: upload::Buffers,
 }
 
-/// By TLS, or because it does not leave this machine.
+/// Of a store on this machine. Over any network S3 compares each part with its SHA-256, TLS or not.
 fn is_untouched(endpoint: &str) -> bool {
     let Ok(uri) = endpoint.parse::<http::Uri>() else { return false };
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    uri.scheme_str() == Some("https")
-        || host == "localhost"
-        || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 impl S3Store {
     pub async fn open(connection: &Connection) -> Result<Self, PortError> {
         let shared = crate::aws::config(connection, true).await?;
         let has_endpoint = shared.endpoint_url().is_some();
-        let is_untouched = shared.endpoint_url().is_none_or(is_untouched);
+        let is_untouched = shared.endpoint_url().is_some_and(is_untouched);
         let config = aws_sdk_s3::config::Builder::from(&shared)
             // A bucket is no host name on most endpoints but Amazon's own.
             .force_path_style(has_endpoint)
@@ -314,5 +312,22 @@ impl ObjectStore for S3Store {
             let signed = request.map_err(|error| explain(&self.conn_id, &what, "s3:GetObject", &error))?;
             Ok(signed.uri().to_owned())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_untouched;
+
+    #[test]
+    fn only_a_store_on_this_machine_gets_parts_without_a_sum_of_their_own() {
+        for endpoint in ["http://127.0.0.1:9000", "http://localhost:9000/", "http://[::1]:9000", "https://127.3.2.1"] {
+            assert!(is_untouched(endpoint), "{endpoint}");
+        }
+        for endpoint in
+            ["https://s3.eu-west-1.amazonaws.com", "http://minio:9000", "http://10.0.0.7", "127.0.0.1.example", ""]
+        {
+            assert!(!is_untouched(endpoint), "{endpoint}");
+        }
     }
 }

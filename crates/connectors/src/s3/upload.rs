@@ -87,8 +87,7 @@ pub struct Upload<'a> {
     pub bucket: &'a str,
     pub key: &'a str,
     pub options: PutOptions,
-    /// Whether nobody can change on the way what is sent. As other clients of S3 do: a SHA-256 of each part costs as much as
-    /// the file's own.
+    /// Whether nothing can happen on the way to what is sent: a SHA-256 of each part costs as much as the file's own.
     pub is_untouched: bool,
     pub buffers: &'a Buffers,
 }
