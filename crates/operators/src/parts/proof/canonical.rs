@@ -83,6 +83,17 @@ pub fn canonical<'a>(cell: &'a [u8], form: CanonicalForm, scratch: &'a mut Scrat
     }
 }
 
+/// What of a cell is hashed: its canonical text, but of a float the bits, which are had sooner. `None`: it counts as NULL.
+pub fn hashed<'a>(cell: &'a [u8], form: CanonicalForm, scratch: &'a mut Scratch) -> Option<&'a [u8]> {
+    if let CanonicalForm::Float { bits } = form
+        && let Some(number) = float_bits(cell, bits)
+    {
+        write(&mut scratch.text, &[&number]);
+        return Some(&scratch.text);
+    }
+    canonical(cell, form, scratch)
+}
+
 fn text_of<'a>(cell: &'a [u8], form: CanonicalForm, Scratch { text: out, json }: &mut Scratch) -> Option<Text<'a>> {
     Some(match form {
         CanonicalForm::Plain => Part(cell),
@@ -226,7 +237,7 @@ fn float<'a>(cell: &'a [u8], bits: u8, out: &mut Vec<u8>) -> Text<'a> {
 
 /// The bits of the number that [`float`] writes, sooner than that is written: of 32 bits the last four bytes. `None` of what
 /// is no number.
-pub fn float_bits(cell: &[u8], bits: u8) -> Option<[u8; 8]> {
+fn float_bits(cell: &[u8], bits: u8) -> Option<[u8; 8]> {
     let text = std::str::from_utf8(cell).ok()?.trim();
     let bits = if bits == 32 {
         let number: f32 = text.parse().ok()?;

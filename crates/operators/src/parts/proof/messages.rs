@@ -4,7 +4,7 @@
 
 use millrace_operator_api::ports::{CanonicalForm, append_part};
 
-use super::canonical::{Scratch, canonical, float_bits, stands};
+use super::canonical::{Scratch, hashed, stands};
 
 /// Bytes that MD5 takes at a time.
 pub const BLOCK: usize = 64;
@@ -44,15 +44,10 @@ impl Messages {
         }
     }
 
-    /// Adds a cell whose canonical text has to be made.
+    /// Adds a cell that is not hashed as it stands.
     fn other(&mut self, cell: &[u8], form: CanonicalForm) {
         let Self { bytes, scratch, .. } = self;
-        if let CanonicalForm::Float { bits } = form
-            && let Some(number) = float_bits(cell, bits)
-        {
-            return append(bytes, &number, (0, number.len()));
-        }
-        match canonical(cell, form, scratch) {
+        match hashed(cell, form, scratch) {
             Some(text) => append(bytes, text, (0, text.len())),
             None => bytes.push(b'~'),
         }

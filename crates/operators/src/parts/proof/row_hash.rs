@@ -13,7 +13,7 @@ use fearless_simd::Level;
 use md5::{Digest, Md5};
 use millrace_operator_api::ports::{CanonicalForm, RowBatch};
 
-use super::canonical::{Scratch, canonical};
+use super::canonical::{Scratch, hashed};
 use super::messages::{BLOCK, Messages};
 
 /// Fewer, and the compiler unrolls the loops over them instead of making vectors.
@@ -114,7 +114,7 @@ impl RowHasher {
 fn hash_alone(bytes: &[u8], cells: impl Iterator<Item = (Option<(usize, usize)>, CanonicalForm)>) -> u64 {
     let (mut hash, mut scratch) = (Md5::new(), Scratch::default());
     for (span, form) in cells {
-        match span.and_then(|(start, end)| canonical(&bytes[start..end], form, &mut scratch)) {
+        match span.and_then(|(start, end)| hashed(&bytes[start..end], form, &mut scratch)) {
             Some(text) => {
                 hash.update(format!("{}:", text.len()));
                 hash.update(text);
@@ -358,17 +358,17 @@ mod tests {
     #[test]
     fn a_long_row_among_others_has_the_hash_that_it_has_among_its_like() {
         let texts = ["x".repeat(LONG - 1), "y".repeat(LONG), "z".to_owned()];
-        let forms = [CanonicalForm::Plain, CanonicalForm::Padded];
-        let rows: Vec<[Option<&str>; 2]> = texts.iter().map(|text| [Some(text.as_str()), None]).collect();
-        let rows: Vec<&[Option<&str>]> = rows.iter().map(<[_; 2]>::as_slice).collect();
+        let forms = [CanonicalForm::Plain, CanonicalForm::Padded, CanonicalForm::Float { bits: 64 }];
+        let rows: Vec<[Option<&str>; 3]> = texts.iter().map(|text| [Some(text.as_str()), None, Some("0.10")]).collect();
+        let rows: Vec<&[Option<&str>]> = rows.iter().map(<[_; 3]>::as_slice).collect();
         let together = hash(&forms, &rows);
         assert_eq!(together.len(), 3);
         for (row, hashed) in rows.iter().zip(&together) {
             assert_eq!(hash(&forms, &[row]), [*hashed]);
             let mut messages = Messages::default();
-            for cell in *row {
+            for (cell, form) in row.iter().zip(forms) {
                 let text = cell.unwrap_or_default().as_bytes();
-                messages.cell(text, cell.map(|_| (0, text.len())), CanonicalForm::Plain);
+                messages.cell(text, cell.map(|_| (0, text.len())), form);
             }
             messages.end();
             let mut in_lanes = Vec::new();
