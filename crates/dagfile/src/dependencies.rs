@@ -27,7 +27,7 @@ struct Reference {
 /// For each task, those that it depends on and where that is written, each once and in the order of the file. `None`
 /// when a name is unknown or there is a circle; all of that is reported.
 pub(crate) fn resolve(reader: &mut Reader<'_>, written: &Written<'_>) -> Option<Vec<Vec<(usize, Span)>>> {
-    let errors_before = reader.diagnostics.len();
+    let errors_before = reader.errors();
     let names = Names::of(written);
     let mut references = Vec::new();
     for (place, task) in written.tasks.iter().enumerate() {
@@ -42,7 +42,7 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, written: &Written<'_>) -> Option<
     }
     check_producers(reader, &names);
     check_handed_over(reader, &names);
-    let holds = reader.diagnostics.len() == errors_before;
+    let holds = reader.errors() == errors_before;
     let edges = edges(written, references);
     let upstream = edges.iter().map(|parents| parents.iter().map(|(parent, _)| *parent).collect()).collect();
     let Err(cycle) = Graph::from_upstream(upstream) else { return holds.then_some(edges) };

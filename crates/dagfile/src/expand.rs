@@ -67,7 +67,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, expand: Option<&Entry>, zip: Option<
         return None;
     }
     let entry = expand.or(zip)?;
-    let errors_before = reader.diagnostics.len();
+    let errors_before = reader.errors();
     let draft = match (&entry.value.kind, expand.is_some()) {
         (NodeKind::List(items), true) => each(entry, Source::List(items.clone())),
         (NodeKind::Map(entries), true) if entries.iter().any(|inner| inner.key == RESULTS_OF) => {
@@ -85,7 +85,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, expand: Option<&Entry>, zip: Option<
         }
     };
     check_length(reader, &draft);
-    (reader.diagnostics.len() == errors_before).then_some(draft)
+    (reader.errors() == errors_before).then_some(draft)
 }
 
 fn each(entry: &Entry, source: Source) -> DraftExpand {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use millrace_model::duration::Span as Length;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::keys;
 use crate::options::ReadOptions;
 use crate::source::{Sources, Span};
@@ -56,6 +56,11 @@ impl<'a> Reader<'a> {
         hint: impl Into<Option<String>>,
     ) {
         self.diagnostics.push(Diagnostic::of(code, self.sources, span, message.into()).hint(hint));
+    }
+
+    /// How many there are so far: what brought another one is not whole. What brought a warning only is.
+    pub fn errors(&self) -> usize {
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
     }
 
     pub fn warning(

@@ -84,9 +84,9 @@ fn one<'n>(
         shared,
         expand,
     });
-    let diagnostics_before = reader.diagnostics.len();
+    let errors_before = reader.errors();
     collect(reader, get("tasks"), get("groups"), Some(place), written);
-    if written.tasks.len() == tasks_before && reader.diagnostics.len() == diagnostics_before {
+    if written.tasks.len() == tasks_before && reader.errors() == errors_before {
         let hint = "add tasks: and under it at least one task".to_owned();
         reader.error_with_hint("empty", entry.key_span, format!("group '{id}' has no task"), hint);
     }

@@ -40,7 +40,7 @@ pub(crate) fn read(
     expand: Option<&mut DraftExpand>,
 ) -> Option<Value> {
     let (task_id, task_span) = (written.id.as_str(), written.span);
-    let errors_before = reader.diagnostics.len();
+    let errors_before = reader.errors();
     let schema = reader.schema(operator);
     let known = properties(&schema);
     let mut parameters = collect(reader, operator, &known, task_id, written.node, shared);
@@ -69,7 +69,7 @@ pub(crate) fn read(
         let message = format!("task '{task_id}' ({}) needs '{name}'{or}", operator.name);
         reader.error("missing-key", task_span, message);
     }
-    if reader.diagnostics.len() > errors_before {
+    if reader.errors() > errors_before {
         return None;
     }
     let value =
@@ -99,7 +99,7 @@ pub(crate) fn read(
         };
         reader.error("bad-parameter", span, message);
     }
-    (reader.diagnostics.len() == errors_before).then_some(value)
+    (reader.errors() == errors_before).then_some(value)
 }
 
 /// A parameter that the items of a mapped task give, and its value in the first of them.

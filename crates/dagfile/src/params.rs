@@ -25,10 +25,10 @@ pub(crate) fn read(reader: &mut Reader<'_>, entry: Option<&Entry>, schedule: &Sc
     for entry in entry.value.entries() {
         let Some(value) = params.get(&entry.key) else { continue };
         if Param::of(value).schema().is_some() {
-            let before = reader.diagnostics.len();
+            let before = reader.errors();
             check_keywords(reader, &entry.value);
             // Nothing is held against a schema that is wrong itself.
-            if reader.diagnostics.len() > before {
+            if reader.errors() > before {
                 continue;
             }
             check_default(reader, entry, Param::of(value), schedule);

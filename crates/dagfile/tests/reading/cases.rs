@@ -5,8 +5,16 @@ use std::fs;
 use std::path::Path;
 
 use millrace_dagfile::{ReadOptions, read_dag, render_all};
+use serde_json::{Map, Value};
 
 use crate::catalogue::CATALOGUE;
+
+/// Under a DAG or a group.
+fn tasks_in(written: &Value) -> usize {
+    let size = |value: &Value| value.as_object().map_or_else(|| value.as_array().map_or(0, Vec::len), Map::len);
+    let groups = ["groups", "task_groups"].iter().filter_map(|key| written.get(key)?.as_object());
+    written.get("tasks").map_or(0, size) + groups.flat_map(Map::values).map(tasks_in).sum::<usize>()
+}
 
 fn check(name: &str) -> Result<(), String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
@@ -24,6 +32,14 @@ fn check(name: &str) -> Result<(), String> {
     let options = ReadOptions { files: &files, calendars: &calendars, ..ReadOptions::new(&file_name, CATALOGUE) };
     let result = read_dag(&text, &options);
     assert_eq!(result.dags.is_empty(), result.has_errors(), "{name}: a DAG comes out exactly when there is no error");
+    for (dag, written) in result.dags.iter().zip(&result.expanded) {
+        assert_eq!(
+            dag.tasks.len(),
+            tasks_in(written),
+            "{name}: what brings a warning only is left out of {}",
+            dag.dag_id
+        );
+    }
     for diagnostic in &result.diagnostics {
         let line = text.lines().nth(diagnostic.line - 1).unwrap_or_default();
         assert!(diagnostic.column <= line.chars().count() + 1, "{name}: {diagnostic:?} points beside its line");
