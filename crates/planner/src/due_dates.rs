@@ -113,8 +113,8 @@ pub(crate) fn due_at(facts: &DagFacts, now: DateTime<Utc>) -> Option<DateTime<Ut
 
 /// Moves `facts.last_interval` over the due dates that become no run, and gives their records and the next that does.
 pub(crate) fn pass_over(facts: &mut DagFacts, now: DateTime<Utc>) -> (Vec<PassedSlots>, Option<Slot>) {
-    let mut records = Vec::new();
     let dag = facts.version.dag.clone();
+    let mut records: Vec<PassedSlots> = uncovered(facts, now).into_iter().collect();
     if !dag.timetable.is_periodic() || (dag.misfire() == Misfire::All && dag.calendar.is_none()) {
         return (records, next_slot(facts, now));
     }
@@ -133,6 +133,27 @@ pub(crate) fn pass_over(facts: &mut DagFacts, now: DateTime<Utc>) -> (Vec<Passed
             _ => return (records, allowed_from(&dag, kept)),
         }
     }
+}
+
+/// The time between the last run and the first date that is due, which a timetable or a start date of now leaves to none.
+fn uncovered(facts: &DagFacts, now: DateTime<Utc>) -> Option<PassedSlots> {
+    let (dag, previous) = (&facts.version.dag, facts.last_interval?);
+    if !dag.timetable.starts_at_the_end() {
+        return None;
+    }
+    let first = dag.timetable.next_slot(Some(&previous), &dag.window(), now).filter(|first| first.run_after <= now)?;
+    (previous.end < first.data_interval.start).then(|| PassedSlots {
+        dag_id: dag.dag_id.clone(),
+        first: previous.end,
+        last: previous.end,
+        data_interval: DataInterval::new(previous.end, first.data_interval.start),
+        count: 1,
+        outcome: SlotOutcome::Skipped,
+        reason: format!(
+            "no run covers what lies before {}: the schedule or its start_date is another than it was",
+            format_utc_micros(first.data_interval.start)
+        ),
+    })
 }
 
 /// Passes over what the misfire policy leaves out.
@@ -162,7 +183,7 @@ fn record_skipped(
     (first, last): (&PlannedRun, &PlannedRun),
     reason: String,
 ) {
-    let count = dag.timetable.count_slots(first.logical_date, last.logical_date) + 1;
+    let count = count_dates(dag, first, last);
     let is_long = records.len() as u64 >= APART;
     if let Some(before) = records.last_mut().filter(|before| is_long && before.reason == reason) {
         before.last = last.logical_date;
@@ -171,6 +192,15 @@ fn record_skipped(
         return;
     }
     records.push(record(dag, first, last, count, SlotOutcome::Skipped, reason));
+}
+
+/// From `first` to `last`, both of them included. What a schedule that was changed begins with is no date of its own.
+fn count_dates(dag: &Dag, first: &PlannedRun, last: &PlannedRun) -> u64 {
+    let Some(second) = dag.timetable.slot_from(first, first.logical_date, false) else { return 1 };
+    if second.logical_date > last.logical_date {
+        return 1;
+    }
+    2 + dag.timetable.count_slots(second.logical_date, last.logical_date)
 }
 
 /// The record of a date whose run starts on another day.
@@ -210,8 +240,7 @@ struct Stretch {
 impl Stretch {
     fn records(&self, dag: &Dag, now: DateTime<Utc>) -> Vec<PassedSlots> {
         let (outcome, reason) = self.outcome(dag.misfire(), now);
-        let beyond = self.last.logical_date + chrono::TimeDelta::microseconds(1);
-        let count = dag.timetable.count_slots(self.first.logical_date, beyond).max(1);
+        let count = count_dates(dag, &self.first, &self.last);
         if count > APART {
             return vec![record(dag, &self.first, &self.last, count, outcome, reason)];
         }

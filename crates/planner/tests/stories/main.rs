@@ -6,6 +6,7 @@ mod alerts;
 mod assets;
 mod backfills;
 mod calendars;
+mod changed;
 mod dependencies;
 mod explained;
 mod maintenance;

@@ -33,6 +33,7 @@
 //! ok d 2024-01-01 a = [1,2]    with a result; b over a, b over [1,2]: mapped; dag d none group g a: its tasks `in g` too
 //! out d 2024-01-01 a           it waits outside, without a slot; back: and wants one again
 //! why d 2024-01-01 a           the first condition that is not met
+//! change d @daily from DATE    another version of the DAG, with the same tasks
 //! next d                       the same for the DAG's next scheduled run
 //! ```
 
@@ -232,6 +233,13 @@ impl Stage {
             }
             [word @ ("pause" | "unpause"), id] => {
                 self.put_dag(id, *word == "pause", false);
+                self.turns();
+            }
+            ["change", id, options @ ..] => {
+                let (read, paused) = read_dag(id, options, &[]);
+                let tasks = std::mem::take(&mut self.dags.get_mut(*id).unwrap().tasks);
+                self.dags.insert((*id).to_owned(), Dag { tasks, ..read });
+                self.put_dag(id, paused, true);
                 self.turns();
             }
             ["why", id, date, task] => {
