@@ -193,13 +193,12 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
         let none = Condition::new(false, "its schedule has no further run; it runs when triggered");
         return vec![file, none, paused];
     };
-    let (active, limit) = (view.active_normal_runs(dag_id, now), view.max_active_runs(&(dag_id.clone(), None)));
     let begins =
         format!("the run for {} starts at {}", format_utc_micros(next.logical_date), format_utc_micros(next.run_after));
     let mut conditions = vec![
         file,
         paused,
-        Condition::new(active < limit, format!("{active} of {limit} runs of the DAG are active (max_active_runs)")),
+        room_for_runs(view, dag_id, now),
         Condition::at(next.run_after, next.run_after <= now, begins),
     ];
     conditions.extend(windows::condition_at(view, &facts.version.dag, (now, next.run_after)));
@@ -207,6 +206,18 @@ pub fn explain_schedule(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Vec<
         conditions.push(Condition::new(true, format!("besides: {}", assets_text(view, facts, condition))));
     }
     conditions
+}
+
+/// Whether `max_active_runs` lets the DAG have another run.
+pub(crate) fn room_for_runs(view: &View, dag_id: &DagId, now: DateTime<Utc>) -> Condition {
+    let group = (dag_id.clone(), None);
+    let (active, limit) = (view.active_normal_runs(dag_id, now), view.max_active_runs(&group));
+    let said = format!("{active} of {limit} runs of the DAG are active (max_active_runs)");
+    if active < limit {
+        return Condition::new(true, said);
+    }
+    let counts = |run: &RunView| run.holds_place || run.state == RunState::Queued && run.facts.run_after <= now;
+    Condition::new(false, held_by(said, &view.holders_of_group(&group, counts)))
 }
 
 /// Whether the DAG gets any runs at all: it has a file, and is not paused.
@@ -234,15 +245,9 @@ fn assets_text(view: &View, facts: &DagFacts, condition: &AssetCondition) -> Str
 
 fn explain_assets(view: &View, facts: &DagFacts, condition: &AssetCondition, now: DateTime<Utc>) -> Vec<Condition> {
     let dag_id = &facts.version.dag.dag_id;
-    let (active, limit) = (view.active_normal_runs(dag_id, now), view.max_active_runs(&(dag_id.clone(), None)));
     let text = assets_text(view, facts, condition);
     let [file, paused] = standing(facts);
-    vec![
-        file,
-        paused,
-        Condition::new(view.is_called_by_assets(facts), text),
-        Condition::new(active < limit, format!("{active} of {limit} runs of the DAG are active (max_active_runs)")),
-    ]
+    vec![file, paused, Condition::new(view.is_called_by_assets(facts), text), room_for_runs(view, dag_id, now)]
 }
 
 fn tries(count: u32) -> String {
@@ -306,7 +311,9 @@ fn run_start(view: &View, run: &RunView, now: DateTime<Utc>) -> Condition {
             "the run is queued: {running} of {limit} runs of {of} are running, {stopping} of them until the last try of an ended one has stopped (max_active_runs)"
         ),
     };
-    Condition::new(running < limit, text)
+    let is_free = running < limit;
+    let holders = || view.holders_of_group(&key, |other| other.holds_place);
+    Condition::new(is_free, if is_free { text } else { held_by(text, &holders()) })
 }
 
 fn dependencies(run: &RunView, task: usize, place: usize) -> Condition {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use millrace_model::change::RunKey;
 use millrace_model::ids::{DagId, TaskId};
-use millrace_model::state::TaskState;
+use millrace_model::state::{RunState, TaskState};
 
 use crate::lines::{Lane, LimitKey};
 use crate::run::RunView;
 use crate::run_keys::HeldKey;
-use crate::view::View;
+use crate::view::{GroupKey, View};
 
 /// Holders that are named; the others are counted.
 const NAMED: usize = 3;
@@ -36,6 +36,15 @@ impl View {
             }
         };
         named(self.runs_with_key(text), of)
+    }
+
+    /// Those of one limit of runs, of a DAG or of a backfill, that count against it.
+    pub(crate) fn holders_of_group(&self, group: &GroupKey, counts: impl Fn(&RunView) -> bool) -> Vec<String> {
+        let runs = self.runs.values().filter(|run| run.dag_id == group.0 && run.backfill_key == group.1 && counts(run));
+        named(runs, |run| match run.state {
+            RunState::Queued if !run.holds_place => format!("run {} (queued)", run.facts.run_id),
+            _ => format!("run {}", run.facts.run_id),
+        })
     }
 
     /// The DAGs whose runs hold the key that a queued run waits for, as far as they are named: what is told of them is

@@ -13,7 +13,7 @@ use millrace_model::schedule::{DataInterval, PlannedRun, Schedule};
 use millrace_model::state::RunState;
 
 use crate::due_dates;
-use crate::explain::explain_run;
+use crate::explain::{explain_run, room_for_runs};
 use crate::run::RunView;
 use crate::view::{DagFacts, View};
 use crate::windows::{HELD, open_window};
@@ -201,11 +201,8 @@ fn prospect(view: &View, facts: &DagFacts, date: PlannedRun, now: DateTime<Utc>)
         prospect = Prospect::Paused;
         reasons.push("the DAG is paused".to_owned());
     }
-    let (active, limit) =
-        (view.active_normal_runs(&dag.dag_id, now), view.max_active_runs(&(dag.dag_id.clone(), None)));
-    if starts_at.is_some() && date.run_after <= now && active >= limit {
-        reasons.push(format!("{active} of {limit} runs of the DAG are active (max_active_runs)"));
-    }
+    let is_due = starts_at.is_some() && date.run_after <= now;
+    reasons.extend(is_due.then(|| room_for_runs(view, &dag.dag_id, now)).filter(|room| !room.ok).map(|room| room.text));
     Upcoming {
         dag_id: dag.dag_id.clone(),
         run: date,

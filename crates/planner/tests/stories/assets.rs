@@ -134,7 +134,7 @@ fn any_of_them_and_what_happens_meanwhile_goes_into_one_later_run() {
          run a/2024-01-03 success
          event orders
          > next either
-         no, 1 of 1 runs of the DAG are active (max_active_runs)
+         no, 1 of 1 runs of the DAG are active (max_active_runs); held by run asset_triggered__2024-01-01T00:00:00+00:00
          > ok either 2024-01-01 use
          either/2024-01-01/use success
          run either/2024-01-01 success

@@ -32,8 +32,8 @@ fn the_hours_ahead_with_what_holds_each_up() {
          > at 2024-01-05T12:00
          wake 2024-01-06T02:00:00
          > plan 6
-         d 01-05T06:00 run 01-05T12:00 (1 of 1 runs of the DAG are active (max_active_runs))
-         c 01-05T06:30 run 01-05T12:00 (1 of 1 runs of the DAG are active (max_active_runs))
+         d 01-05T06:00 run 01-05T12:00 (1 of 1 runs of the DAG are active (max_active_runs); held by run scheduled__2024-01-05T00:00:00+00:00)
+         c 01-05T06:30 run 01-05T12:00 (1 of 1 runs of the DAG are active (max_active_runs); held by run scheduled__2024-01-05T00:00:00+00:00)
          d 01-05T12:00 run 01-05T18:00",
     );
 }

@@ -179,7 +179,7 @@ fn waiting_for_the_past_is_no_deadlock_even_when_everything_waits() {
          create d scheduled__2024-01-02T00:00:00+00:00 running
          > at 2024-01-04T00:00
          > next d
-         no, 1 of 1 runs of the DAG are active (max_active_runs)",
+         no, 1 of 1 runs of the DAG are active (max_active_runs); held by run scheduled__2024-01-02T00:00:00+00:00",
     );
 }
 

@@ -86,7 +86,7 @@ fn case_06_with_catchup_an_outage_is_made_up_for_within_max_active_runs_oldest_f
          create d scheduled__2024-01-01T03:00:00+00:00 running
          d/2024-01-01T03:00/a try 1
          > next d
-         no, 2 of 2 runs of the DAG are active (max_active_runs)",
+         no, 2 of 2 runs of the DAG are active (max_active_runs); held by run scheduled__2024-01-01T02:00:00+00:00, run scheduled__2024-01-01T03:00:00+00:00",
     );
 }
 
@@ -210,7 +210,7 @@ fn case_35_one_run_at_a_time_and_a_manual_one_waits_in_the_queue() {
          d/2024-01-01/a try 1
          > trigger d
          > why d 2024-01-03 a
-         no, the run is queued: 1 of 1 runs of the DAG are running (max_active_runs)
+         no, the run is queued: 1 of 1 runs of the DAG are running (max_active_runs); held by run scheduled__2024-01-01T00:00:00+00:00
          > ok d 2024-01-01 a
          d/2024-01-01/a success
          run d/2024-01-01 success
