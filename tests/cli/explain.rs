@@ -79,7 +79,8 @@ fn a_task_and_its_run_name_the_first_unmet_condition() {
     assert!(last["answer"].as_str().unwrap().starts_with("all_success: 0 of 2 upstream tasks have ended"), "{last}");
 
     let queued = home.json(&["dags", "explain", "waits", "two"]);
-    assert_eq!(queued["answer"], "the run is queued: 1 of 1 runs of the DAG are running (max_active_runs)", "{queued}");
+    let held = "the run is queued: 1 of 1 runs of the DAG are running (max_active_runs); held by run one";
+    assert_eq!(queued["answer"], held, "{queued}");
     let running = home.json(&["dags", "explain", "waits", "one"]);
     assert_eq!(running["answer"], "the run is in progress: 1 task runs", "{running}");
     assert_eq!(running["tasks"].as_array().unwrap().len(), 4);
