@@ -95,6 +95,16 @@ pub struct RowsRead {
     /// The newest value of the column that says what is new, where that is a moment: rows up to it are there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_to: Option<DateTime<Utc>>,
+    /// The zones by whose clocks a window was read, by column: of those that have no zone of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub clocks: BTreeMap<String, String>,
+}
+
+impl RowsRead {
+    /// The zone from which the column's times were taken to UTC; `None`: they were written as they stood, which is as UTC.
+    pub fn moved_from(&self, column: &str) -> Option<&str> {
+        self.changed.get(column).and_then(|how| zone_moved_from(how))
+    }
 }
 
 /// What became of a column's values in [`RowsRead::changed`] when it was left out.

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 use millrace_model::change::{RunFacts, RunKey};
 use millrace_model::ids::{DagId, TaskId};
-use millrace_model::ledger::{Checkpoint, LedgerEntry};
+use millrace_model::ledger::{Checkpoint, LedgerEntry, RowsRead};
 use millrace_model::state::{RunState, TaskState};
 use serde_json::{Map, Value};
 
@@ -143,6 +143,22 @@ pub trait Runs: Send + Sync {
     fn why_never<'a>(&'a self, _: &'a str, _: DateTime<Utc>) -> BoxFuture<'a, Result<Option<String>, PortError>> {
         Box::pin(std::future::ready(Ok(None)))
     }
+
+    /// What the newest run of a task's DAG that has such a movement of it has written down of the reading.
+    fn read_before<'a>(&'a self, _: &'a SoughtRead<'a>) -> BoxFuture<'a, Result<Option<RowsRead>, PortError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+/// Names movements of one task by which it reads the same again and again.
+#[derive(Debug, Clone, Copy)]
+pub struct SoughtRead<'a> {
+    pub work: &'a WorkId,
+    pub stage: &'a str,
+    /// Read from.
+    pub conn_id: &'a str,
+    /// The whole target as the ledger has it; `None`: any.
+    pub target: Option<&'a str>,
 }
 
 /// There is nothing to see: for running without a metadata database.

@@ -5,7 +5,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use millrace_model::calendar::Fate;
 use millrace_model::ids::DagId;
-use millrace_operator_api::context::{Runs, SeenRun};
+use millrace_model::ledger::RowsRead;
+use millrace_operator_api::context::{Runs, SeenRun, SoughtRead};
 use millrace_operator_api::{PortError, PortErrorKind};
 use millrace_store::{Store, StoreError};
 
@@ -61,6 +62,18 @@ impl Runs for StoreRuns {
                 None => Some(format!("the schedule of {dag_id} ({}) has no such date", timetable.describe())),
                 Some(Fate::Skip(reason)) => Some(format!("the schedule of {dag_id} leaves that date out: {reason}")),
                 Some(Fate::Run | Fate::Shift(..)) => None,
+            })
+        }
+        .boxed()
+    }
+
+    fn read_before<'a>(&'a self, sought: &'a SoughtRead<'a>) -> BoxFuture<'a, Result<Option<RowsRead>, PortError>> {
+        async move {
+            let task = (sought.work.dag_id.as_str(), sought.work.task_id.as_str());
+            let found = ask(|| self.store.last_read(task, (sought.stage, sought.conn_id), sought.target)).await;
+            found.map_err(|error| {
+                let message = format!("could not see what the task read before: {error}");
+                PortError::new(PortErrorKind::Unavailable, message)
             })
         }
         .boxed()

@@ -3,6 +3,7 @@
 mod altered;
 mod aws;
 mod cancelling;
+mod clocks;
 mod copies;
 mod drifts;
 mod extremes;

@@ -1,5 +1,6 @@
 //! Rows on their way out of a source: which of them, and what is done to their values.
 
+pub mod clocks;
 pub mod expected_columns;
 pub mod incremental;
 pub mod parallel;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use millrace_model::change::{InstanceKey, RunKey};
 use millrace_model::ids::{DagId, RunId, TaskId};
-use millrace_model::ledger::LedgerEntry;
+use millrace_model::ledger::{LedgerEntry, RowsRead};
 
 use crate::sql::{Kind, Row, micros, values};
 use crate::{Page, Result, Store, sql};
@@ -138,6 +138,24 @@ impl Store {
         let values = vec![sql::column(runs.iter().copied())];
         let rows = sql::all(self.reader(), "read the ledger of runs", sql, values).await?;
         rows.iter().map(|row| Ok((row.int("x_id")?, read_entry(row)?))).collect()
+    }
+
+    /// What was read by the last movement that the task wrote down in the newest of the DAG's runs that has one; from a
+    /// connection, and where `target` is said, into that.
+    pub async fn last_read(
+        &self,
+        (dag_id, task_id): (&str, &str),
+        (stage, conn_id): (&str, &str),
+        target: Option<&str>,
+    ) -> Result<Option<RowsRead>> {
+        // The runs lead, newest first: the first or second of them has it.
+        let sql = "SELECT l.rows_from FROM dag_run r CROSS JOIN task_instance i CROSS JOIN load_ledger l \
+                   WHERE r.dag_id = $1 AND i.run_id = r.id AND i.task_id = $2 AND l.instance_id = i.id AND l.stage = $3 \
+                   AND l.rows_from IS NOT NULL AND SUBSTR(l.source, 1, LENGTH($4)) = $4 AND COALESCE($5, l.target) = l.target \
+                   ORDER BY r.run_after DESC, r.id DESC, l.id DESC LIMIT 1";
+        let values = values![dag_id, task_id, stage, format!("{conn_id}: "), target.map(ToOwned::to_owned)];
+        let row = sql::one(self.reader(), "read what a task read before", sql, values).await?;
+        row.map(|row| row.json("rows_from")).transpose()
     }
 
     /// Of any task, newest first.

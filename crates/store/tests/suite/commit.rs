@@ -274,6 +274,7 @@ pub fn entry() -> LedgerEntry {
             query: "SELECT 1".to_owned(),
             fingerprint: Some("rows1:1:f".to_owned()),
             up_to: Some(at(3)),
+            clocks: BTreeMap::from([("at".to_owned(), "Asia/Seoul".to_owned())]),
         }),
         written: Some(RowsWritten {
             conn_id: "pg_dw".to_owned(),

@@ -129,6 +129,7 @@ pub async fn hot_statements_use_indexes(bench: Bench) -> Result<()> {
         store.checkpoints(run.instances[0], None).await?;
         store.ledger_of_run(run.run).await?;
         store.ledger_of_runs(&[run.run]).await?;
+        store.last_read(("daily", "a"), ("load", "pg_dw"), None).await?;
         store.run_dates(&daily, day(0), day(9), 100).await?;
         for state in [TaskState::Failed, TaskState::UpstreamFailed, TaskState::UpForRetry] {
             let filter = InstanceFilter { states: vec![state], limit: 50, ..InstanceFilter::default() };

@@ -92,6 +92,7 @@ pub async fn the_ledger_is_listed_by_what_is_asked(bench: Bench) -> Result<()> {
     world.commit(&Batch { claims: claims.to_vec(), ..Batch::default() }, at(1)).await?;
     let entry = |stage: &str, target: &str, ended: i64| LedgerEntry {
         stage: stage.to_owned(),
+        source: "mysql_prod: SELECT 1".to_owned(),
         target: target.to_owned(),
         ended_at: at(ended),
         ..crate::commit::entry()
@@ -132,5 +133,16 @@ pub async fn the_ledger_is_listed_by_what_is_asked(bench: Bench) -> Result<()> {
     let task = LedgerFilter { task_id: Some(line.task_id.to_string()), run_id: Some(line.run_id.to_string()), ..any() };
     assert_eq!(found(task).await?.1, 3);
     assert_eq!(found(LedgerFilter { dag_id: Some(DagId::new_unchecked("other")), ..any() }).await?.1, 0);
+
+    let task = ("daily", line.task_id.as_str());
+    let read = crate::commit::entry().read;
+    let last = async |stage, conn_id, target| world.store.last_read(task, (stage, conn_id), target).await;
+    assert_eq!(last("load", "mysql_prod", Some("pg_dw: public.nps")).await?, read);
+    assert_eq!(last("load", "mysql_prod", None).await?, read);
+    for (stage, conn_id, target) in
+        [("extract", "mysql_prod", None), ("load", "mysql", None), ("load", "mysql_prod", Some("pg_dw: nps"))]
+    {
+        assert_eq!(last(stage, conn_id, target).await?, None, "{stage} {conn_id} {target:?}");
+    }
     Ok(())
 }

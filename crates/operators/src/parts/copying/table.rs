@@ -29,6 +29,7 @@ use super::{verify, watermark, written};
 use crate::parts::checks;
 use crate::parts::loads::loading::tell_what_the_table_did;
 use crate::parts::loads::rejected;
+use crate::parts::reads::clocks::{self, Change};
 use crate::parts::reads::incremental::{Narrowed, check_replica_lag};
 use crate::parts::reads::treatment::{HashKey, Rendered};
 use crate::parts::report::Expected;
@@ -133,6 +134,11 @@ impl TableCopying<'_> {
         format!("{stage} of {}: {} -> {}: {}", job.source_conn_id, plan.source, job.target_conn_id, plan.target)
     }
 
+    /// For the ledger.
+    fn target_label(&self) -> String {
+        format!("{}: {}", self.job.target_conn_id, self.plan.target)
+    }
+
     fn stage(&self, name: &str) -> String {
         if self.job.is_one_of_many { format!("{name} {}", self.plan.target) } else { name.to_owned() }
     }
@@ -160,6 +166,9 @@ impl TableCopying<'_> {
         );
         let field = plan.incremental_field.as_ref().and_then(|field| meeting.target_name(field));
         let from = self.watermark(field.as_deref().filter(|_| meeting.exists)).await?;
+        if from.is_some() {
+            self.hold_clocks(&meeting).await?;
+        }
         self.tell_of_added(&meeting, from.is_some()).await?;
         let mut question = self.question(&meeting, from.as_deref())?;
         let until = self.bound(&mut question, from.is_none()).await?;
@@ -241,6 +250,26 @@ impl TableCopying<'_> {
             watermark::warn_of_future(self.context, plan, field, from);
         }
         Ok(from)
+    }
+
+    /// Held against the copy before: where a column was read by another clock, all that the target has of it is of that one.
+    async fn hold_clocks(&self, meeting: &Meeting) -> Result<(), TaskError> {
+        let (conn_id, target) = (&self.job.source_conn_id, &self.plan.target);
+        let label = self.target_label();
+        let read = clocks::read_before(self.context, "copy", conn_id, Some(&label));
+        let Some(before) = unless_cancelled(self.context, read).await? else { return Ok(()) };
+        let now = self.context.clock.now();
+        for column in meeting.columns.iter().map(|column| &column.name) {
+            let Some(change) = Change::of_values(&before, &meeting.treated, column) else { continue };
+            let why = format!("{}: {}", self.at("watermark"), change.told(column, now));
+            if self.plan.incremental_field.as_ref() == Some(column) {
+                let mend = format!("Copy {target} whole once (sync_mode: full_sync), or move its times by hand");
+                clocks::refuse_unless_cleared(self.context, &why, &mend)?;
+            } else {
+                self.context.warning(format!("{why}; one copy with full_sync mends the rows that are not read now"));
+            }
+        }
+        Ok(())
     }
 
     /// With a lookback, what the rows lie below that are late if the target does not have them.
@@ -448,7 +477,7 @@ impl TableCopying<'_> {
             self.context,
             "copy",
             format!("{}: {}", job.source_conn_id, plan.source),
-            format!("{}: {}", job.target_conn_id, plan.target),
+            self.target_label(),
             started_at,
         );
         (entry.read, entry.written) = (Some(read), Some(written));

@@ -1,5 +1,6 @@
 //! Reading what has changed in a run's data interval: half-open, on the bare column, so that an index serves it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +19,7 @@ use crate::parts::copying::config::FILTER_PLACE;
 use crate::parts::files::parquet::looks;
 use crate::parts::one_select::without_end;
 use crate::parts::parameter::{is_blank, rendered_option, written};
+use crate::parts::reads::clocks::{self, Change};
 use crate::parts::reads::treatment::Rendered;
 use crate::parts::report::{ledger_entry, while_doing};
 use crate::parts::sensor::Length;
@@ -83,6 +85,8 @@ fn unknown_zone(zone: &str) -> String {
 pub struct Narrowed {
     query: String,
     watch: Option<Watch>,
+    /// The zones of the window's clocks, for the ledger.
+    clocks: BTreeMap<String, String>,
 }
 
 /// Counts rows of before the interval.
@@ -109,11 +113,11 @@ impl Narrowed {
     /// `start` were read then, and some may be late.
     pub fn from_before(query: String, column: &str, start: String) -> Self {
         let watch = Watch { column: column.to_owned(), in_target: start.clone(), start, seen: Arc::default() };
-        Self { query, watch: Some(watch) }
+        Self { query, watch: Some(watch), clocks: BTreeMap::new() }
     }
 
     pub fn plain(query: String) -> Self {
-        Self { query, watch: None }
+        Self { query, watch: None, clocks: BTreeMap::new() }
     }
 
     /// Rows of before the interval so far, if they are counted.
@@ -123,6 +127,10 @@ impl Narrowed {
 
     pub fn query(&self) -> &str {
         &self.query
+    }
+
+    pub fn clocks(&self) -> &BTreeMap<String, String> {
+        &self.clocks
     }
 
     pub fn watch(&self, rows: RowStream) -> RowStream {
@@ -176,12 +184,12 @@ pub struct Since {
 /// Puts the condition into the query.
 pub async fn narrow(
     context: &TaskContext,
-    source: &dyn SqlSource,
+    (conn_id, source): (&str, &dyn SqlSource),
     query: &str,
     block: Option<&Incremental>,
     treating: &Rendered<'_>,
 ) -> Result<Narrowed, TaskError> {
-    let Some(block) = block else { return Ok(Narrowed { query: query.to_owned(), watch: None }) };
+    let Some(block) = block else { return Ok(Narrowed::plain(query.to_owned())) };
     let query = without_end(query);
     check_lag(source, block).await?;
     let interval = context.run.data_interval;
@@ -208,6 +216,8 @@ pub async fn narrow(
     let created = rendered_option("incremental.created_field", block.created_field.as_ref())?;
     let modified = rendered_option("incremental.modified_field", block.modified_field.as_ref())?;
     let deleted: Option<String> = rendered_option("incremental.deleted_field", block.deleted_field.as_ref())?;
+    let clocks = zones.names(&columns, [&modified, &created])?;
+    hold_clocks(context, conn_id, &clocks, &treating.changes(&columns)).await?;
     let mut conditions: Vec<String> = match (&modified, &created) {
         (Some(modified), None) => vec![within(modified).await?],
         (Some(modified), Some(created)) => {
@@ -260,7 +270,30 @@ pub async fn narrow(
         // The newline ends a comment that the query may end with.
         format!("SELECT * FROM (\n{query}\n) AS millrace_source WHERE {filter}")
     };
-    Ok(Narrowed { query, watch })
+    Ok(Narrowed { query, watch, clocks })
+}
+
+/// Held against the reading before: a window by another clock passes over rows, and values by another one hide rows from
+/// whoever looks for the newest.
+async fn hold_clocks(
+    context: &TaskContext,
+    conn_id: &str,
+    clocks: &BTreeMap<String, String>,
+    values: &BTreeMap<String, String>,
+) -> Result<(), TaskError> {
+    let Some(before) = clocks::read_before(context, "extract", conn_id, None).await? else { return Ok(()) };
+    let seam = context.run.data_interval.start;
+    let told = clocks.keys().flat_map(|column| {
+        let window = Change::of_window(&before, clocks, column).map(|change| change.told_of_window(column, seam));
+        let values = Change::of_values(&before, values, column).map(|change| change.told(column, seam));
+        window.into_iter().chain(values)
+    });
+    let told: Vec<String> = told.collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    let mend = "Where tables hold times of before, empty them and clear the runs that filled them, or move their times by hand";
+    clocks::refuse_unless_cleared(context, &format!("incremental: {}", told.join("; ")), mend)
 }
 
 async fn check_lag(source: &dyn SqlSource, block: &Incremental) -> Result<(), TaskError> {
@@ -308,6 +341,23 @@ impl<'a> Zones<'a> {
             (Some(zone), _) | (None, Some(zone)) => Ok(Some(zone)),
             (None, None) => self.treating.source_timezone().map(|zone| parsed("source_timezone", zone)).transpose(),
         }
+    }
+
+    /// Of the columns that have no zone of their own, by the names that the source has for them.
+    fn names(
+        &self,
+        columns: &[SourceColumn],
+        fields: [&Option<String>; 2],
+    ) -> Result<BTreeMap<String, String>, TaskError> {
+        let mut names = BTreeMap::new();
+        for field in fields.into_iter().flatten() {
+            let column = named(columns, field)?;
+            let zone = self.of_column(columns, field)?;
+            if let Some(zone) = zone.filter(|_| column.value != (ValueType::Timestamp { zoned: true })) {
+                names.insert(column.name.clone(), zone.name().to_owned());
+            }
+        }
+        Ok(names)
     }
 }
 

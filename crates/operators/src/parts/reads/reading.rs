@@ -50,7 +50,7 @@ pub struct Opened {
 pub async fn open(context: &TaskContext, asked: Asked<'_>) -> Result<Opened, TaskError> {
     let Asked { conn_id, source, label, query, treating, .. } = asked;
     let (narrowed, streams) = unless_cancelled(context, async {
-        let narrowed = incremental::narrow(context, &**source, query, asked.incremental, treating).await?;
+        let narrowed = incremental::narrow(context, (&conn_id, &**source), query, asked.incremental, treating).await?;
         let streams = match asked.split {
             Some((column, readers)) => parallel::open(context, source, narrowed.query(), column, readers).await,
             None => source.query(narrowed.query()).await.map(|rows| vec![rows]).map_err(TaskError::from),
@@ -70,6 +70,7 @@ pub async fn open(context: &TaskContext, asked: Asked<'_>) -> Result<Opened, Tas
     let (streams, leaps) = treating.apply_all(streams)?;
     // Of values that are changed on the way the source knows no hash.
     let proof = if changed.is_empty() { asked.proof } else { Proof::Left };
-    let read = RowsRead { conn_id, query: narrowed.query().to_owned(), changed, ..RowsRead::default() };
+    let (query, clocks) = (narrowed.query().to_owned(), narrowed.clocks().clone());
+    let read = RowsRead { conn_id, query, changed, clocks, ..RowsRead::default() };
     Ok(Opened { narrowed, streams, leaps, proof, read })
 }

@@ -1,15 +1,17 @@
 //! Rows that go from a database straight into a table, without an object in between.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
 use millrace_model::ledger::RowsRead;
-use millrace_operator_api::ports::{LoadMethod, LoadRows, RowStream, Warehouse};
+use millrace_operator_api::ports::{LoadMethod, LoadRows, RowStream, SourceColumn, Warehouse};
 use millrace_operator_api::{TaskContext, TaskError};
 
-use super::{Direct, Loading, Prepared, telling_apart};
-use crate::parts::column_name::position;
+use super::{Direct, Loading, Prepared, target_label, telling_apart};
+use crate::parts::column_name::{find, position};
 use crate::parts::loads::file_columns::{self, FileColumns};
+use crate::parts::reads::clocks::{self, Change};
 use crate::parts::reads::treatment::{HashKey, Rendered, personal_columns};
 use crate::parts::report::{Expected, Meter, Progress, query_label, unless_cancelled, while_doing};
 
@@ -43,6 +45,7 @@ pub async fn prepare(
     let treating = Rendered::new(&direct.treatments, key, zone, direct.zero_dates).keeping_apart(keys);
     let changed = treating.changes(&rows.columns);
     telling_apart::check(loading, &[], &personal_columns(&changed))?;
+    unless_cancelled(context, hold_clock(context, loading, conn_id, (&rows.columns, &changed))).await?;
     let (rows, leaps) = treating.apply(rows)?;
     let columns = FileColumns {
         names: rows.columns.iter().map(|column| column.name.clone()).collect(),
@@ -74,4 +77,24 @@ pub async fn prepare(
         leaps: Some(leaps),
         read_error: Some(error),
     })
+}
+
+/// Of the column that says which row is newer: rows that were loaded by another clock would hide newer ones.
+async fn hold_clock(
+    context: &TaskContext,
+    loading: &Loading,
+    conn_id: &str,
+    (columns, changed): (&[SourceColumn], &BTreeMap<String, String>),
+) -> Result<(), TaskError> {
+    let LoadMethod::Upsert { order_key: Some(order_key), .. } = &loading.method else { return Ok(()) };
+    let Some(column) = find(columns, order_key) else { return Ok(()) };
+    let target = target_label(loading);
+    let Some(before) = clocks::read_before(context, "load", conn_id, Some(&target)).await? else { return Ok(()) };
+    let Some(change) = Change::of_values(&before, changed, &column.name) else { return Ok(()) };
+    let why = format!("{target}: {}", change.told(&column.name, context.clock.now()));
+    clocks::refuse_unless_cleared(
+        context,
+        &why,
+        "Empty the table and clear the runs that filled it, or move its times by hand",
+    )
 }
