@@ -14,9 +14,13 @@ mod busy;
 mod disk;
 #[path = "crash/kills.rs"]
 mod kills;
+#[path = "crash/loads.rs"]
+mod loads;
 #[path = "crash/movements.rs"]
 mod movements;
 #[path = "crash/outage.rs"]
 mod outage;
+#[path = "crash/strikes.rs"]
+mod strikes;
 #[path = "crash/takeover.rs"]
 mod takeover;

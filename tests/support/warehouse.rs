@@ -15,6 +15,8 @@ pub const ACCESS_KEY: &str = "AKIAMILLRACETEST";
 /// Must never be seen in any output.
 pub const SECRET_KEY: &str = "s3cret/of+the+warehouse";
 
+const BUCKET: &str = "warehouse-landing";
+
 /// Made before any run; the target as the examples' comments say.
 const TABLES: &str = "
 description: Makes the target tables
@@ -34,7 +36,7 @@ pub struct Warehouse {
     s3: RunningS3,
     redshift: RunningRedshift,
     database: TestDatabase,
-    _objects: TempDir,
+    objects: TempDir,
 }
 
 impl Warehouse {
@@ -49,7 +51,7 @@ impl Warehouse {
                 access_key: ACCESS_KEY.to_owned(),
                 secret_key: SECRET_KEY.to_owned(),
                 listen: ([127, 0, 0, 1], 0).into(),
-                buckets: vec!["warehouse-landing".to_owned()],
+                buckets: vec![BUCKET.to_owned()],
             })
             .await
             .expect("the S3 stand-in starts");
@@ -64,7 +66,7 @@ impl Warehouse {
             .expect("the Redshift stand-in starts");
             (s3, redshift)
         });
-        Self { runtime, s3, redshift, database, _objects: objects }
+        Self { runtime, s3, redshift, database, objects }
     }
 
     /// Gives the home its connections `aws_default`, by the environment, and `redshift_dev`, by the command line.
@@ -119,6 +121,24 @@ impl Warehouse {
     /// Failures to come of the Redshift stand-in.
     pub fn faults(&self) -> &Faults {
         self.redshift.faults()
+    }
+
+    /// The keys of all objects.
+    pub fn keys(&self) -> Vec<String> {
+        let storage = self.s3.storage() as Arc<dyn millrace_devstack::ObjectSource>;
+        let found = self.runtime.block_on(storage.list(BUCKET, "")).expect("the bucket is there");
+        found.into_iter().map(|object| object.key).collect()
+    }
+
+    /// Uploads in parts that were neither completed nor dropped.
+    pub fn unfinished_uploads(&self) -> usize {
+        let folder = self.objects.path().join("buckets").join(BUCKET).join("uploads");
+        std::fs::read_dir(folder).expect("the bucket is there").count()
+    }
+
+    /// The database behind the stand-in.
+    pub fn database_url(&self) -> String {
+        self.database.url()
     }
 
     /// Straight to the database behind the stand-in.
