@@ -183,7 +183,7 @@ fn record_skipped(
     (first, last): (&PlannedRun, &PlannedRun),
     reason: String,
 ) {
-    let count = count_dates(dag, first, last);
+    let count = dag.timetable.count_slots(first.logical_date, last.logical_date) + 1;
     let is_long = records.len() as u64 >= APART;
     if let Some(before) = records.last_mut().filter(|before| is_long && before.reason == reason) {
         before.last = last.logical_date;
@@ -192,15 +192,6 @@ fn record_skipped(
         return;
     }
     records.push(record(dag, first, last, count, SlotOutcome::Skipped, reason));
-}
-
-/// From `first` to `last`, both of them included. What a schedule that was changed begins with is no date of its own.
-fn count_dates(dag: &Dag, first: &PlannedRun, last: &PlannedRun) -> u64 {
-    let Some(second) = dag.timetable.slot_from(first, first.logical_date, false) else { return 1 };
-    if second.logical_date > last.logical_date {
-        return 1;
-    }
-    2 + dag.timetable.count_slots(second.logical_date, last.logical_date)
 }
 
 /// The record of a date whose run starts on another day.
@@ -240,7 +231,8 @@ struct Stretch {
 impl Stretch {
     fn records(&self, dag: &Dag, now: DateTime<Utc>) -> Vec<PassedSlots> {
         let (outcome, reason) = self.outcome(dag.misfire(), now);
-        let count = count_dates(dag, &self.first, &self.last);
+        let beyond = self.last.logical_date + chrono::TimeDelta::microseconds(1);
+        let count = dag.timetable.count_slots(self.first.logical_date, beyond).max(1);
         if count > APART {
             return vec![record(dag, &self.first, &self.last, count, outcome, reason)];
         }

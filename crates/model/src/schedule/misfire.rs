@@ -137,12 +137,7 @@ impl Timetable {
     /// The date before `slot`, of those that follow `first`. Months cannot be counted backwards: from 31 July come 31 August,
     /// 30 September and 30 October, and a month before 30 September is 30 August.
     pub fn slot_before(&self, slot: &PlannedRun, first: &PlannedRun) -> Option<PlannedRun> {
-        let before = self.ticks(Some(first.logical_date))?.previous(slot.logical_date);
-        // What a schedule that was changed begins with lies between its dates.
-        let before = match before.filter(|before| *before > first.logical_date) {
-            None if first.logical_date < slot.logical_date => first.logical_date,
-            _ => before?,
-        };
+        let before = self.ticks(Some(first.logical_date))?.previous(slot.logical_date)?;
         Some(self.slot(before, slot.logical_date))
     }
 

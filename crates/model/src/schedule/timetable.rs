@@ -414,10 +414,9 @@ fn next_interval(
         None => earliest?,
         Some(previous) => ticks.align_previous(previous.end).max(earliest)?,
     };
-    // A changed schedule or an empty predecessor can lead back to a logical date that exists already. What the predecessor
-    // left of the interval that it lies in is covered before the next one begins.
-    if let Some(previous) = previous.filter(|previous| start <= previous.start) {
-        start = if previous.end > previous.start { previous.end } else { ticks.next(start)? };
+    // A changed schedule or an empty predecessor can lead back to a logical date that exists already.
+    if previous.is_some_and(|previous| start <= previous.start) {
+        start = ticks.next(start)?;
     }
     Some(PlannedRun::over(start, ticks.next(start)?))
 }

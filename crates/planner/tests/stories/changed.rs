@@ -1,9 +1,9 @@
-//! A schedule that became another one: what its runs cover goes on where it was.
+//! A schedule that became another one: its runs go on where the last one ended, or what they leave uncovered is said.
 
 use crate::script::check;
 
 #[test]
-fn a_coarser_one_begins_with_what_is_left_of_its_interval() {
+fn a_coarser_one_begins_at_its_next_date_and_what_lies_before_is_recorded() {
     for catchup in ["catchup", ""] {
         check(&format!(
             "dag d @hourly from 2024-01-03T09:00 {catchup}
@@ -16,14 +16,12 @@ fn a_coarser_one_begins_with_what_is_left_of_its_interval() {
              > at 2024-01-03T10:30
              wake 2024-01-03T11:00:00
              > change d @daily from 2024-01-01 {catchup}
-             wake 2024-01-04T00:00:00
+             wake 2024-01-05T00:00:00
              > at 2024-01-04T00:00
-             create d scheduled__2024-01-03T10:00:00+00:00 running
-             run d/2024-01-03T10:00 success
-             d/2024-01-03T10:00/a success
              wake 2024-01-05T00:00:00
              > at 2024-01-05T00:00
              create d scheduled__2024-01-04T00:00:00+00:00 running
+             skipped d 2024-01-03T10:00 (no run covers what lies before 2024-01-04T00:00:00.000000Z: the schedule or its start_date is another than it was)
              run d/2024-01-04 success
              d/2024-01-04/a success
              wake 2024-01-06T00:00:00",
@@ -32,7 +30,7 @@ fn a_coarser_one_begins_with_what_is_left_of_its_interval() {
 }
 
 #[test]
-fn what_is_left_is_recorded_where_a_later_run_stands_for_it() {
+fn what_lies_before_is_recorded_where_a_later_run_stands_for_the_rest() {
     check(
         "dag d @hourly from 2024-01-03T09:00
          - a inline
@@ -42,10 +40,10 @@ fn what_is_left_is_recorded_where_a_later_run_stands_for_it() {
          d/2024-01-03T09:00/a success
          wake 2024-01-03T11:00:00
          > change d @daily from 2024-01-01
-         wake 2024-01-04T00:00:00
+         wake 2024-01-05T00:00:00
          > at 2024-01-06T12:00
          create d scheduled__2024-01-05T00:00:00+00:00 running
-         coalesced d 2024-01-03T10:00 (the run for 2024-01-05T00:00:00.000000Z stands for it (misfire: latest))
+         skipped d 2024-01-03T10:00 (no run covers what lies before 2024-01-04T00:00:00.000000Z: the schedule or its start_date is another than it was)
          coalesced d 2024-01-04T00:00 (the run for 2024-01-05T00:00:00.000000Z stands for it (misfire: latest))
          run d/2024-01-05 success
          d/2024-01-05/a success
@@ -54,7 +52,7 @@ fn what_is_left_is_recorded_where_a_later_run_stands_for_it() {
 }
 
 #[test]
-fn what_is_left_is_one_of_many_dates_that_share_a_record() {
+fn what_lies_before_has_a_record_beside_many_dates_that_share_one() {
     check(
         "dag d @daily from 2024-01-03
          - a inline
@@ -64,10 +62,11 @@ fn what_is_left_is_one_of_many_dates_that_share_a_record() {
          d/2024-01-03/a success
          wake 2024-01-05T00:00:00
          > change d cron 0_0_*_*_MON from 2024-01-01
-         wake 2024-01-08T00:00:00
+         wake 2024-01-15T00:00:00
          > at 2024-08-01T12:00
          create d scheduled__2024-07-22T00:00:00+00:00 running
-         coalesced d 2024-01-04T00:00..2024-07-15T00:00 x29 (the run for 2024-07-22T00:00:00.000000Z stands for it (misfire: latest))
+         skipped d 2024-01-04T00:00 (no run covers what lies before 2024-01-08T00:00:00.000000Z: the schedule or its start_date is another than it was)
+         coalesced d 2024-01-08T00:00..2024-07-15T00:00 x28 (the run for 2024-07-22T00:00:00.000000Z stands for it (misfire: latest))
          run d/2024-07-22 success
          d/2024-07-22/a success
          wake 2024-08-05T00:00:00",
