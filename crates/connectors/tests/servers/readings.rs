@@ -297,7 +297,11 @@ An expression has the type that the server says of it. MySQL and MariaDB do not 
 says nothing of expressions: such columns are text in Parquet. Columns of tables and views are always exact.
 
 - Sessions are in UTC: a MySQL `timestamp` and a PostgreSQL `timestamptz` are moments, whatever the zone of the server. A
-  `datetime` or `timestamp` without zone is what a clock said; `source_timezone` says where it hung.
+  `datetime` or `timestamp` without zone is what a clock said; `source_timezone` says where it hung, and without it a column of
+  moments takes none of them. Where that is said later, or is another zone than it was, what was loaded and what
+  comes are no longer of one time: `incremental`, `table_copy` by change and an `upsert` that orders by such a column stop
+  before they read and say by how much, until the table is loaded whole (`full_sync`) or somebody who has mended it clears the
+  task.
 - A date with a zero for year, month or day stops the task unless `zero_dates` says otherwise.
 - MySQL's bit is a number; PostgreSQL's is a text of 0 and 1. Bytes are hexadecimal.
 - SQLite binds no value to its column's type: what does not fit is refused in Parquet and written as it is in CSV. A blob in

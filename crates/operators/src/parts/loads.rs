@@ -7,3 +7,4 @@ pub mod handover;
 pub mod load_parameters;
 pub mod loading;
 pub mod rejected;
+pub mod unknown_clock;

@@ -498,6 +498,10 @@ fn rows_without_an_object_are_asked_for_with_both_or_neither() {
         (direct(json!({"treat": {"a": "hash"}})), "hash needs hash_conn_id"),
         (direct(json!({"source_timezone": "Seoul"})), "'Seoul' is no time zone"),
         (
+            copy(json!({"source_timezone": "Asia/Seoul"})),
+            "files are loaded as they are, and their times are not moved from Asia/Seoul",
+        ),
+        (
             copy(json!({"delete_missing": {"sql_conn_id": "c", "query": "q"}})),
             "delete_missing has a meaning for an upsert only",
         ),

@@ -104,7 +104,8 @@ pub struct TableConfig {
     #[serde(default)]
     pub columns: Treatments,
     /// The zone of the clock behind columns that have none (`DATETIME`, `timestamp`): their times become UTC. Left out: the
-    /// connection's (extra: `source_timezone`); without either they stay as they are.
+    /// connection's (extra: `source_timezone`); without either they stay as they are, and a target's column of moments
+    /// (`timestamptz`) is refused them. `UTC` says that they are UTC.
     #[serde(default)]
     pub source_timezone: Option<Template<String>>,
     /// What becomes of dates with a zero for year, month or day (MySQL's `0000-00-00`): `error`, `null`, or `keep`.

@@ -10,10 +10,11 @@ use parquet::basic::{LogicalType, Repetition, Type as PhysicalType};
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::schema::types::Type;
 
-use crate::parts::column_name::find;
+use crate::parts::column_name::{counterpart, find};
 use crate::parts::files::mark::Marks;
 use crate::parts::loads::drift::{Incoming, Settled, described, settle};
 use crate::parts::loads::loading::Loading;
+use crate::parts::loads::unknown_clock::{self, Pair};
 use crate::parts::report::while_doing;
 
 /// Files whose ends are read at one time.
@@ -182,6 +183,10 @@ pub async fn choose(
         }
         require_keys(&loading.method, columns, &[])?;
         let types = if types.len() == columns.len() { types } else { Vec::new() };
+        if unknown_clock::has_clocks(&types) {
+            let table = described(warehouse, &loading.target, &[]).await?;
+            require_zones(loading, &table, columns, &types)?;
+        }
         return Ok(Some(Settled { columns: columns.clone(), types, ..Settled::default() }));
     }
     if written.is_empty() {
@@ -200,6 +205,7 @@ pub async fn choose(
         .collect();
     let table = described(warehouse, &loading.target, &incoming).await?;
     require_acquaintance(&loading.target, &written, &table)?;
+    require_zones(loading, &table, &written, &types)?;
     let settled = settle(context, warehouse, &loading.target, &incoming, loading.drift).await?;
     require_keys(&loading.method, &settled.columns, &settled.ignored)?;
     Ok(Some(settled))
@@ -234,6 +240,26 @@ fn require_acquaintance(target: &TableName, written: &[String], table: &[Column]
          names in columns, in the order of the file",
         written.join(", "),
     )))
+}
+
+/// A zone for times that go into columns of moments.
+fn require_zones(loading: &Loading, table: &[Column], names: &[String], types: &[ValueType]) -> Result<(), TaskError> {
+    let mend = match &loading.direct {
+        Some(direct) => format!(
+            "in source_timezone of the task or in the extra settings of {}, or for one column in treat ({{at: {{timezone: \
+             Asia/Seoul}}}})",
+            direct.query.conn_id
+        ),
+        None if loading.files_in_utc => return Ok(()),
+        None => "where the file is written (source_timezone of that task or of its connection), or here that its times are UTC \
+                 (source_timezone: UTC)"
+            .to_owned(),
+    };
+    let pairs = names.iter().zip(types).filter_map(|(name, value)| {
+        let known = counterpart(table, name, names)?;
+        Some(Pair { name, value, type_name: &known.type_name })
+    });
+    unknown_clock::refuse(&loading.target, pairs, &mend)
 }
 
 fn require_keys(method: &LoadMethod, columns: &[String], ignored: &[String]) -> Result<(), TaskError> {

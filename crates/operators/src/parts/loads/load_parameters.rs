@@ -71,7 +71,8 @@ pub struct LoadParameters {
     #[serde(default)]
     hash_conn_id: Option<Template<String>>,
     /// With `sql_conn_id`, the zone of every timestamp without one that `treat` does not name. Left out: what the connection
-    /// says (extra: `source_timezone`), or else such timestamps stay as they are.
+    /// says (extra: `source_timezone`), or else such timestamps stay as they are, and a column of moments (`timestamptz`) is
+    /// refused them. With files only `UTC`: their timestamps without a zone are UTC.
     #[serde(default)]
     source_timezone: Option<Template<String>>,
     /// Load every object whose key begins with `s3_key`.
@@ -192,6 +193,16 @@ pub fn of_method(method: Method) -> impl FnMut(&mut Schema) {
     }
 }
 
+/// The one zone that can be said of files.
+const UTC: &str = "UTC";
+
+fn zone_of_files(zone: &str) -> String {
+    format!(
+        "files are loaded as they are, and their times are not moved from {zone}: the task that wrote the file does that \
+         (its source_timezone); UTC says that they are UTC already"
+    )
+}
+
 fn csv() -> Template<OneOrMany> {
     "csv".into()
 }
@@ -269,7 +280,6 @@ impl LoadParameters {
             ("zero_dates", self.zero_dates != ZeroDates::Error),
             ("treat", !self.treat.is_empty()),
             ("hash_conn_id", self.hash_conn_id.is_some()),
-            ("source_timezone", self.source_timezone.is_some()),
         ];
         for (name, _) in of_rows.iter().filter(|(_, is_there)| *is_there) {
             let there = if *name == "treat" { "columns" } else { name };
@@ -277,6 +287,11 @@ impl LoadParameters {
                 *name,
                 format!("{name} has a meaning with sql_conn_id only; the task that wrote the file has it, as {there}"),
             );
+        }
+        if let Some(zone) = self.source_timezone.as_ref().and_then(written)
+            && zone != UTC
+        {
+            problems.add("source_timezone", zone_of_files(&zone));
         }
         match &self.from_task {
             Some(_) if self.prefix => {
@@ -372,7 +387,12 @@ impl LoadParameters {
             Method::Swap => LoadMethod::Swap,
             Method::Upsert => self.rendered_upsert()?,
         };
-        let direct = self.rendered_direct()?;
+        let zone: Option<String> =
+            rendered_option("source_timezone", self.source_timezone.as_ref())?.filter(|zone: &String| !zone.is_empty());
+        let direct = self.rendered_direct(zone.clone())?;
+        if let (None, Some(zone)) = (&direct, zone.as_deref().filter(|zone| *zone != UTC)) {
+            return Err(TaskError::Fail(format!("parameter source_timezone: {}", zone_of_files(zone))));
+        }
         let (bucket, key, handed) = match &direct {
             None => self.rendered_place(context).await?,
             Some(_) => (String::new(), String::new(), None),
@@ -396,23 +416,23 @@ impl LoadParameters {
             options,
             drift: self.schema_drift,
             show_values: self.show_values,
+            files_in_utc: zone.is_some(),
             handed,
             direct,
             delete_missing,
         })
     }
 
-    fn rendered_direct(&self) -> Result<Option<Direct>, TaskError> {
+    fn rendered_direct(&self, source_timezone: Option<String>) -> Result<Option<Direct>, TaskError> {
         let (Some(conn_id), Some(query)) = (&self.sql_conn_id, &self.query) else { return Ok(None) };
         let text = rendered_text("query", query)?;
         let query = Query { conn_id: rendered_text("sql_conn_id", conn_id)?, query: without_end(&text).to_owned() };
-        let zone: Option<String> = rendered_option("source_timezone", self.source_timezone.as_ref())?;
         Ok(Some(Direct {
             query,
             zero_dates: self.zero_dates,
             treatments: self.treat.clone(),
             hash_conn_id: rendered_option("hash_conn_id", self.hash_conn_id.as_ref())?,
-            source_timezone: zone.filter(|zone| !zone.is_empty()),
+            source_timezone,
         }))
     }
 

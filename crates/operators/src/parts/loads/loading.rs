@@ -42,6 +42,8 @@ pub struct Loading {
     /// Where refused rows go.
     pub quarantine: Option<TableName>,
     pub show_values: bool,
+    /// Times without a zone in files are UTC: whoever wrote the task says so.
+    pub files_in_utc: bool,
     /// What the task said that wrote the objects.
     pub handed: Option<Handed>,
     /// Rows straight from a database instead of objects.

@@ -9,6 +9,7 @@ use super::{Meeting, TableCopying};
 use crate::parts::column_name::counterpart;
 use crate::parts::copying::config::{NewColumns, RemovedColumns, SyncMode};
 use crate::parts::loads::drift::is_text_type;
+use crate::parts::loads::unknown_clock::{self, Pair};
 use crate::parts::report::while_doing;
 
 /// Looks at the target, in all; a moment's trouble of a busy warehouse is no reason to begin anew.
@@ -82,6 +83,7 @@ impl TableCopying<'_> {
                 None => unknown.push(column),
             }
         }
+        self.require_zones(&meeting)?;
         self.look_for_removed(&existing, &meeting)?;
         if !unknown.is_empty() {
             alterations.extend(self.meet_new(unknown, &existing, &mut meeting)?);
@@ -101,6 +103,19 @@ impl TableCopying<'_> {
             && !warehouse.holds(&known.type_name, &column.value)
             && (!column.value.is_text() || is_text_type(&known.type_name));
         is_wanted.then(|| warehouse.column_type(&column.value)).filter(|type_name| *type_name != known.type_name)
+    }
+
+    /// A zone for times that go into columns of moments.
+    fn require_zones(&self, meeting: &Meeting) -> Result<(), TaskError> {
+        let mend = format!(
+            "in source_timezone of the table or in the extra settings of {}, or for one column in columns ({{at: {{timezone: \
+             Asia/Seoul}}}})",
+            self.job.source_conn_id
+        );
+        let pairs = meeting.columns.iter().zip(&meeting.types).filter_map(|(column, type_name)| {
+            Some(Pair { name: &column.name, value: &column.value, type_name: type_name.as_deref()? })
+        });
+        unknown_clock::refuse(&self.plan.target, pairs, &mend)
     }
 
     /// Columns of the target that no value comes in for.

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::fitting::{Fitting, Meets};
 use crate::parts::files::mark::Format;
 use crate::parts::loads::copy_options;
+use crate::parts::loads::unknown_clock::{self, Pair};
 use crate::parts::parameter::{OneOrMany, is_blank, rendered, rendered_option, rendered_text, written};
 use crate::parts::report::{unless_cancelled, while_doing};
 use crate::parts::table_name;
@@ -35,6 +36,9 @@ pub struct ForTable {
     #[serde(default)]
     show_values: bool,
 }
+
+const ZONE_OF_ROWS: &str = "in source_timezone of the task or in the extra settings of its connection, or for one column in \
+                            columns ({at: {timezone: Asia/Seoul}})";
 
 impl ForTable {
     pub fn check(&self, problems: &mut Problems) {
@@ -94,6 +98,13 @@ impl ForTable {
         let known = unless_cancelled(context, async { Ok(warehouse.describe(&target).await?) })
             .await
             .map_err(|error| while_doing(&format!("for_table: looking at {target} of {conn_id}"), error))?;
+        if let Some(rows) = streams.first() {
+            let pairs = rows.columns.iter().filter_map(|column| {
+                let known = meeting(&known, column)?;
+                Some(Pair { name: &column.name, value: &column.value, type_name: &known.type_name })
+            });
+            unknown_clock::refuse(&target, pairs, ZONE_OF_ROWS)?;
+        }
         let mut is_looked_at = false;
         let streams = streams
             .into_iter()
