@@ -2,7 +2,7 @@
 
 use millrace_operator_api::ports::{CheckResult, LoadReport, TableCheck, Warehouse};
 
-use super::config::{FieldType, SyncMode, TablePlan, Verify};
+use super::config::{SyncMode, TablePlan, Verify};
 
 /// What is known of the copy.
 pub struct Copied<'a> {
@@ -28,7 +28,7 @@ impl Copied<'_> {
     /// The rows of the target that stand for those that were read, as SQL; `None` for all.
     pub fn window(&self, warehouse: &dyn Warehouse, plan: &TablePlan) -> Option<String> {
         let (Some(field), Some(from)) = (self.field, &self.from) else { return None };
-        let bound = literal(warehouse, plan, from);
+        let bound = warehouse.literal(from);
         Some(format!("{} {} {bound}", warehouse.quote(field), plan.watermark_op.sign()))
     }
 }
@@ -56,7 +56,7 @@ pub fn checks(warehouse: &dyn Warehouse, plan: &TablePlan, copied: &Copied<'_>) 
                         "SELECT CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END, COUNT(*) FROM (SELECT {keys} FROM {{table}} WHERE {} >= {} \
                          GROUP BY {keys} HAVING COUNT(*) > 1) AS doubles",
                         warehouse.quote(field),
-                        literal(warehouse, plan, from)
+                        warehouse.literal(from)
                     ),
                 }
             }
@@ -66,22 +66,18 @@ pub fn checks(warehouse: &dyn Warehouse, plan: &TablePlan, copied: &Copied<'_>) 
     if plan.verify.contains(&Verify::Watermark)
         && let (Some(field), Some(highest)) = (copied.field, copied.highest)
     {
-        let newest = format!("MAX({})", warehouse.quote(field));
+        let field_sql = warehouse.quote(field);
         checks.push(TableCheck::Sql {
             name: format!("max({field}) >= {highest}"),
+            // Of the column itself: SQLite makes the text a number beside a column of numbers, and not beside its maximum.
             sql: format!(
-                "SELECT CASE WHEN {newest} >= {} THEN 1 ELSE 0 END, {newest} FROM {{table}}",
-                literal(warehouse, plan, highest)
+                "SELECT CASE WHEN SUM(CASE WHEN {field_sql} >= {} THEN 1 ELSE 0 END) > 0 THEN 1 ELSE 0 END, MAX({field_sql}) \
+                 FROM {{table}}",
+                warehouse.literal(highest)
             ),
         });
     }
     checks
-}
-
-/// SQLite compares a text with an aggregate of numbers as text.
-fn literal(warehouse: &dyn Warehouse, plan: &TablePlan, value: &str) -> String {
-    let is_number = plan.incremental_field_type == FieldType::Integer && value.parse::<i128>().is_ok();
-    if is_number { value.to_owned() } else { warehouse.literal(value) }
 }
 
 /// What the numbers say by themselves.
