@@ -250,7 +250,13 @@ impl Warehouse for RedshiftWarehouse {
     ) -> BoxFuture<'a, Result<(), PortError>> {
         Box::pin(async move {
             long_names::check_new(Dialect::Redshift, table, columns)?;
-            let statement = ddl::create_table(&sql::table(table), columns, keys, if_not_exists)?;
+            // Of one that was looked at before, to make another like it.
+            let declared = |column: &NewColumn| {
+                let type_name = plan::declared(&column.type_name).to_owned();
+                NewColumn { type_name, ..column.clone() }
+            };
+            let columns: Vec<NewColumn> = columns.iter().map(declared).collect();
+            let statement = ddl::create_table(&sql::table(table), &columns, keys, if_not_exists)?;
             make_table(&*self.session(None), table, statement, if_not_exists).await
         })
     }

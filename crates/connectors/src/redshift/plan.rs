@@ -456,7 +456,7 @@ fn is_comparable(type_name: &str) -> bool {
 }
 
 /// The catalogue speaks PostgreSQL where that has a type of the kind; CREATE TABLE does not.
-fn declared(type_name: &str) -> &str {
+pub fn declared(type_name: &str) -> &str {
     match type_name {
         "bytea" => "varbyte(16777216)",
         "jsonb" => "super",

@@ -514,3 +514,33 @@ async fn a_row_that_is_refused_is_found_by_its_key() -> Result<()> {
     run(&world, 2, copying(&source, &target, table("public.t", "dw.t", widened))).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn rows_are_reconciled_by_a_key_of_bytes() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source.run("CREATE TABLE parts (id int, label varbinary(8), at datetime, PRIMARY KEY (id, label))").await?;
+    for (generation, kind) in (1..).step_by(10).zip([Kind::Postgres, Kind::Lite, Kind::Redshift, Kind::Wire]) {
+        let target = Database::start(&world, kind, "target").await?;
+        source
+            .run("INSERT INTO parts VALUES (1, x'00ff', '2024-01-01'), (1, x'00fe', '2024-01-01'), (2, x'01', '2024-01-02')")
+            .await?;
+        let copy = async |number: u32| {
+            let more = json!({
+                "primary_key": ["id", "label"], "sync_mode": "incremental_sync", "incremental_field": "at",
+                "deletes": "reconcile"
+            });
+            let table = table(&format!("{}.parts", source.schema), &format!("{}.parts", target.schema), more);
+            let copied = run(&world, generation + number, copying(&source, &target, table)).await;
+            copied.map(|copied| copied["tables"][0].clone()).map_err(|error| anyhow::anyhow!("{kind:?}: {error}"))
+        };
+        copy(0).await?;
+        source.run("DELETE FROM parts WHERE label = x'00fe'").await?;
+        assert_eq!(copy(1).await?["rows_deleted"], 1, "{kind:?}");
+        let place = target.place(&target.quoted("parts"));
+        let rows = target.rows(&format!("SELECT id FROM {place} ORDER BY id")).await?;
+        assert_eq!(rows, [some(&["1"]), some(&["2"])], "{kind:?}");
+        source.run("DELETE FROM parts").await?;
+    }
+    Ok(())
+}
