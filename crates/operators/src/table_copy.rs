@@ -35,7 +35,8 @@ pub const ENTRY: OperatorEntry =
 ///
 /// `full_sync` leaves exactly the rows of the source. `incremental_sync` reads the rows from the highest value that the
 /// target has of `incremental_field`, that value included, and merges them by `primary_key`: an older row never overwrites
-/// a newer one. A target without rows gets all of them. Rows whose incremental field is NULL are read in that case only.
+/// a newer one. A target without rows gets all of them. Rows whose incremental field is NULL are read each time
+/// (`incremental_nulls`).
 /// A field of texts must hold them in the form of its type (`2024-01-31 10:00:00`, no offset but that of UTC), or the copy
 /// fails: of others newer ones would be passed over.
 /// Where a foreign key of another table would follow the deletion of the target's rows (ON DELETE CASCADE, SET NULL, SET

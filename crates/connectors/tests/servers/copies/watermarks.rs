@@ -6,8 +6,8 @@ use millrace_operator_api::TaskContext;
 use millrace_operator_api::context::WorkId;
 use serde_json::{Value, json};
 
-use super::databases::{run, run_as, run_in};
-use super::{TARGETS, changing, copying, table};
+use super::databases::{Database, Kind, run, run_as, run_in};
+use super::{SOURCES, TARGETS, changing, copying, table};
 use crate::world::{World, some, work};
 
 #[tokio::test]
@@ -110,6 +110,108 @@ async fn rows_at_the_watermark_are_not_read_again_where_the_file_says_so() -> Re
         let place = target.place(&target.quoted("t"));
         let rows = target.rows(&format!("SELECT id FROM {place} WHERE id > 20")).await?;
         assert_eq!(rows, [some(&["22"])], "{kind:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_row_that_does_not_say_when_it_changed_is_copied_too() -> Result<()> {
+    let world = World::start().await?;
+    let mut generation = 0;
+    for source_kind in SOURCES {
+        let source = Database::start(&world, source_kind, "source").await?;
+        for (target_kind, watermark) in TARGETS.into_iter().flat_map(|kind| [(kind, "from_target"), (kind, "stored")]) {
+            let target = Database::start(&world, target_kind, "target").await?;
+            // One column of moments, and one of texts, which may be empty.
+            for (field, kind, none) in [("at", "timestamp", "NULL"), ("day", "date", "''")] {
+                let pair = format!("{source_kind:?} -> {target_kind:?} {watermark} {field}");
+                source
+                    .run(&format!(
+                        "DROP TABLE IF EXISTS t; CREATE TABLE t (id int PRIMARY KEY, at {}, day varchar(10), v text); \
+                         INSERT INTO t VALUES (1, '2024-01-01', '2024-01-01', 'a'), (2, NULL, {none}, 'b')",
+                        source.moment_type()
+                    ))
+                    .await?;
+                let name = format!("{}.t_{field}", target.schema);
+                let mut copy = async |more: Value| {
+                    let mut base = json!({
+                        "primary_key": "id", "sync_mode": "incremental_sync", "incremental_field": field,
+                        "incremental_field_type": kind, "watermark": watermark,
+                        "verify": ["counts", "keys", "watermark", "checksums"]
+                    });
+                    base.as_object_mut()
+                        .into_iter()
+                        .for_each(|base| base.extend(more.as_object().cloned().unwrap_or_default()));
+                    let table = table(&format!("{}.t", source.schema), &name, base);
+                    generation += 1;
+                    let copied = run(&world, generation, copying(&source, &target, table)).await;
+                    copied.map(|copied| copied["tables"][0].clone()).map_err(|error| anyhow::anyhow!("{pair}: {error}"))
+                };
+                copy(json!({})).await?;
+                source.run("INSERT INTO t (id, v) VALUES (3, 'new'); UPDATE t SET v = 'changed' WHERE id = 2").await?;
+                if none != "NULL" {
+                    source.run("UPDATE t SET day = '' WHERE id = 3").await?;
+                }
+                let ignored = copy(json!({"incremental_nulls": "ignore"})).await?;
+                assert_eq!(
+                    (&ignored["rows_read"], &ignored["rows_without_value"]),
+                    (&json!(1), &json!(0)),
+                    "{pair}: {ignored}"
+                );
+                let copied = copy(json!({})).await?;
+                let numbers = (&copied["rows_read"], &copied["rows_inserted"], &copied["rows_without_value"]);
+                assert_eq!(numbers, (&json!(3), &json!(1), &json!(2)), "{pair}: {copied}");
+                let place = target.place(&target.quoted(&format!("t_{field}")));
+                let rows = target.rows(&format!("SELECT id, v FROM {place} ORDER BY id")).await?;
+                assert_eq!(rows, [some(&["1", "a"]), some(&["2", "changed"]), some(&["3", "new"])], "{pair}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn dates_of_eight_digits_may_be_numbers() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run("CREATE TABLE days (id int PRIMARY KEY, ymd int, v text); INSERT INTO days VALUES (1, 20240101, 'a')")
+        .await?;
+    for (generation, kind) in (1..).step_by(10).zip(TARGETS) {
+        let target = Database::start(&world, kind, "target").await?;
+        let copy = async |number: u32| {
+            let more = json!({
+                "primary_key": "id", "sync_mode": "incremental_sync", "incremental_field": "ymd",
+                "incremental_field_type": "yyyymmdd", "verify": ["counts", "keys", "watermark", "checksums"]
+            });
+            let table = table(&format!("{}.days", source.schema), &format!("{}.days", target.schema), more);
+            run(&world, generation + number, copying(&source, &target, table)).await
+        };
+        let copied = copy(0).await?;
+        let checked = copied["tables"][0]["checks"].to_string();
+        assert!(checked.contains("max(ymd) >= 20240101"), "{kind:?}: {checked}");
+        source.run("INSERT INTO days VALUES (2, 20240102, 'b')").await?;
+        assert_eq!(copy(1).await?["tables"][0]["rows_inserted"], 1, "{kind:?}");
+        // What was lost is seen.
+        let place = target.place(&target.quoted("days"));
+        if kind != Kind::Redshift {
+            target
+                .run(&match kind {
+                    Kind::Lite => format!(
+                        "CREATE TRIGGER lose AFTER INSERT ON {place} BEGIN UPDATE days SET ymd = 1 WHERE ymd = 20240103; END"
+                    ),
+                    _ => format!(
+                        "CREATE FUNCTION lose() RETURNS trigger AS $$BEGIN NEW.ymd = 1; RETURN NEW; END$$ LANGUAGE plpgsql; \
+                         CREATE TRIGGER lose BEFORE INSERT ON {place} FOR EACH ROW WHEN (NEW.ymd = 20240103) EXECUTE FUNCTION \
+                         lose()"
+                    ),
+                })
+                .await?;
+            source.run("INSERT INTO days VALUES (3, 20240103, 'c')").await?;
+            let text = copy(2).await.expect_err("the newest is not there").to_string();
+            assert!(text.contains("max(ymd) >= 20240103"), "{kind:?}: {text}");
+        }
+        source.run("DELETE FROM days WHERE id > 1").await?;
     }
     Ok(())
 }

@@ -41,6 +41,13 @@ pub struct TableConfig {
     /// written otherwise would be passed over.
     #[serde(default)]
     pub incremental_field_type: FieldType,
+    /// What becomes of rows whose incremental field is NULL (or an empty text) once the target has rows. No value says whether
+    /// such a row is new, so `read` (default) reads all of them at every copy, and merges them: that costs as much as there are.
+    /// Where there are many (`updated_at` that stays NULL until the first change) give them a value, `SELECT *,
+    /// COALESCE(updated_at, created_at) AS changed_at` in `custom_select` with that as `incremental_field`. `ignore` never
+    /// reads them again, nor one that came later. With `limit` they are not read.
+    #[serde(default)]
+    pub incremental_nulls: IncrementalNulls,
     /// Where the highest value of the copy before is found: `from_target` asks the table for it; `stored` keeps it in
     /// `millrace_watermark` beside the table, for each task, and of a mapped one for each item of its list, written in the
     /// transaction of the rows. A target that several tasks or instances fill (shards, parts by `custom_where`) needs `stored`:
@@ -156,6 +163,14 @@ pub enum FieldType {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+pub enum IncrementalNulls {
+    #[default]
+    Read,
+    Ignore,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Watermark {
     #[default]
     FromTarget,
@@ -265,6 +280,7 @@ pub struct TablePlan {
     pub sync_mode: SyncMode,
     pub incremental_field: Option<String>,
     pub incremental_field_type: FieldType,
+    pub incremental_nulls: IncrementalNulls,
     pub watermark: Watermark,
     pub watermark_op: WatermarkOp,
     pub lookback: Option<Length>,
@@ -362,6 +378,7 @@ impl TableConfig {
             }
             SyncMode::FullSync => {
                 let others = [
+                    ("incremental_nulls", self.incremental_nulls != IncrementalNulls::Read),
                     ("watermark", self.watermark != Watermark::FromTarget),
                     ("watermark_op", self.watermark_op != WatermarkOp::AtLeast),
                     ("lookback", self.lookback.is_some()),
@@ -428,6 +445,7 @@ impl TableConfig {
             incremental_field: rendered_option("incremental_field", self.incremental_field.as_ref())?
                 .filter(|_| is_incremental),
             incremental_field_type: self.incremental_field_type,
+            incremental_nulls: self.incremental_nulls,
             watermark: self.watermark,
             watermark_op: self.watermark_op,
             lookback: self.lookback,

@@ -104,12 +104,17 @@ struct Highest {
     column: usize,
     is_number: bool,
     value: Option<Vec<u8>>,
+    /// Rows that have none.
+    missing: u64,
 }
 
 impl Highest {
     fn look(&mut self, batch: &RowBatch) {
         for row in 0..batch.len() {
-            let Some(cell) = batch.cell(row, self.column) else { continue };
+            let Some(cell) = batch.cell(row, self.column).filter(|cell| !cell.is_empty()) else {
+                self.missing += 1;
+                continue;
+            };
             let is_higher = match &self.value {
                 None => true,
                 Some(value) if self.is_number => number_of(cell) > number_of(value),
@@ -186,7 +191,7 @@ impl Converter {
 
     /// Remembers the highest value of a column, as it goes into the target.
     pub fn remember_highest(&mut self, column: usize, is_number: bool) {
-        self.highest = Some(Highest { column, is_number, value: None });
+        self.highest = Some(Highest { column, is_number, value: None, missing: 0 });
     }
 
     /// The columns whose values are not written as they were read, and what becomes of them.
@@ -217,6 +222,11 @@ impl Converter {
     pub fn highest(&self) -> Option<String> {
         let value = self.highest.as_ref()?.value.as_deref()?;
         Some(String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// Rows without a value of that column.
+    pub fn without_value(&self) -> u64 {
+        self.highest.as_ref().map_or(0, |highest| highest.missing)
     }
 
     pub fn convert(&mut self, batch: RowBatch) -> Result<RowBatch, PortError> {

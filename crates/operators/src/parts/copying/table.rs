@@ -98,6 +98,8 @@ struct Meeting {
     is_part: bool,
     /// The zone of the clock behind the incremental field, whose values become UTC.
     zone: Option<Tz>,
+    /// The incremental field is compared as text, so that it may be empty.
+    field_is_written: bool,
     /// Columns of the source whose values are treated on the way, and how.
     treated: BTreeMap<String, String>,
     /// What was, or would be, done to the target.
@@ -171,7 +173,7 @@ impl TableCopying<'_> {
         }
         self.tell_of_added(&meeting, from.is_some()).await?;
         let mut question = self.question(&meeting, from.as_deref())?;
-        let until = self.bound(&mut question, from.is_none()).await?;
+        let until = self.bound(&meeting, &mut question, from.is_none()).await?;
         if let Some(field) = &plan.incremental_field {
             let what = match &from {
                 Some(from) => format!("{field} from {from}"),
@@ -194,6 +196,10 @@ impl TableCopying<'_> {
             reading.progress.finish(reading.converter.rows, reading.converter.bytes);
             (reading.converter.rows, reading.converter.bytes, reading.converter.highest(), reading.sum.take())
         };
+        let without_value = lock(&reading).converter.without_value();
+        if from.is_some() {
+            self.tell_of_nulls(without_value, rows);
+        }
         let read =
             self.what_was_read(&meeting, &narrowed, &lock(&reading).converter, highest.as_deref().or(from.as_deref()));
         self.tell(&report, lock(&reading).converter.emptied_values());
@@ -215,6 +221,8 @@ impl TableCopying<'_> {
             highest: highest.as_deref(),
             keys: &keys,
             field: field.as_deref(),
+            reads_nulls: self.reads_nulls(),
+            field_is_text: self.field_is_text(&meeting),
         };
         let passed = self.verify(&copied, sum).await?;
         let seconds = (self.context.clock.now() - started_at).num_seconds();
@@ -230,6 +238,7 @@ impl TableCopying<'_> {
             "rows_rejected": report.rows_rejected,
             "rows_read_again": narrowed.read_again(),
             "rows_late": report.rows_late,
+            "rows_without_value": plan.incremental_field.as_ref().map(|_| without_value),
             "bytes": bytes,
             "watermark": plan.incremental_field.as_ref().map(|field| json!({ "field": field, "from": from, "to": highest })),
             "changes": meeting.changes,

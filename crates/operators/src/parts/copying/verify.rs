@@ -3,6 +3,7 @@
 use millrace_operator_api::ports::{CheckResult, LoadReport, TableCheck, Warehouse};
 
 use super::config::{SyncMode, TablePlan, Verify};
+use super::watermark::or_without_value;
 
 /// What is known of the copy.
 pub struct Copied<'a> {
@@ -16,6 +17,10 @@ pub struct Copied<'a> {
     /// The key and the incremental field by the names of the target.
     pub keys: &'a [String],
     pub field: Option<&'a str>,
+    /// Rows without a value of the field were read too.
+    pub reads_nulls: bool,
+    /// Its column of the target holds texts.
+    pub field_is_text: bool,
 }
 
 impl Copied<'_> {
@@ -29,7 +34,18 @@ impl Copied<'_> {
     pub fn window(&self, warehouse: &dyn Warehouse, plan: &TablePlan) -> Option<String> {
         let (Some(field), Some(from)) = (self.field, &self.from) else { return None };
         let bound = warehouse.literal(from);
-        Some(format!("{} {} {bound}", warehouse.quote(field), plan.watermark_op.sign()))
+        Some(self.with_nulls(
+            warehouse,
+            field,
+            &format!("{} {} {bound}", warehouse.quote(field), plan.watermark_op.sign()),
+        ))
+    }
+
+    fn with_nulls(&self, warehouse: &dyn Warehouse, field: &str, condition: &str) -> String {
+        if !self.reads_nulls {
+            return condition.to_owned();
+        }
+        or_without_value(condition, &warehouse.quote(field), self.field_is_text)
     }
 }
 
@@ -53,10 +69,13 @@ pub fn checks(warehouse: &dyn Warehouse, plan: &TablePlan, copied: &Copied<'_>) 
                 TableCheck::Sql {
                     name: format!("unique({}) since {from}", copied.keys.join(", ")),
                     sql: format!(
-                        "SELECT CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END, COUNT(*) FROM (SELECT {keys} FROM {{table}} WHERE {} >= {} \
+                        "SELECT CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END, COUNT(*) FROM (SELECT {keys} FROM {{table}} WHERE {} \
                          GROUP BY {keys} HAVING COUNT(*) > 1) AS doubles",
-                        warehouse.quote(field),
-                        warehouse.literal(from)
+                        copied.with_nulls(
+                            warehouse,
+                            field,
+                            &format!("{} >= {}", warehouse.quote(field), warehouse.literal(from))
+                        )
                     ),
                 }
             }

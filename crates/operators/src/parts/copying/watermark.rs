@@ -149,6 +149,13 @@ pub fn filter(
     ))
 }
 
+/// The rows of the condition, and those without a value of the field, which any of them may have come with. `quoted` is the
+/// field's name; an empty text says as little as NULL, where the engine can compare the field with one.
+pub fn or_without_value(condition: &str, quoted: &str, may_be_empty: bool) -> String {
+    let empty = if may_be_empty { format!(" OR {quoted} = ''") } else { String::new() };
+    format!("({condition} OR {quoted} IS NULL{empty})")
+}
+
 /// The watermark less the lookback in the form of the source's values.
 pub fn start(
     plan: &TablePlan,

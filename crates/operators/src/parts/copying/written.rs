@@ -10,7 +10,7 @@ use crate::parts::asking::ask;
 use crate::parts::files::parquet::looks;
 
 /// Whether the source compares the column's values as texts.
-fn is_written(source: &dyn SqlSource, column: &SourceColumn) -> bool {
+pub fn is_written(source: &dyn SqlSource, column: &SourceColumn) -> bool {
     match &column.value {
         ValueType::Text { .. } => true,
         // SQLite has texts whatever was declared.

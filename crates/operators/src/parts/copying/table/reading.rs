@@ -5,17 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono_tz::Tz;
 use futures::{StreamExt, TryStreamExt};
-use millrace_operator_api::ports::{CsvFormat, FileKind, RowStream, SourceColumn};
+use millrace_operator_api::ports::{CsvFormat, FileKind, RowStream, SourceColumn, SqlSource};
 use millrace_operator_api::{PortError, TaskError};
 
 use super::{Meeting, TableCopying};
 use crate::parts::asking::ask;
 use crate::parts::column_name::{find, position};
 use crate::parts::copying::checksum::Summing;
-use crate::parts::copying::config::{FieldType, SyncMode, Verify, Watermark};
+use crate::parts::copying::config::{FieldType, IncrementalNulls, SyncMode, Verify, Watermark};
 use crate::parts::copying::convert::{Converter, Shape};
 use crate::parts::copying::select::Question;
 use crate::parts::copying::watermark;
+use crate::parts::copying::written::is_written;
+use crate::parts::loads::drift::is_text_type;
 use crate::parts::loads::load_parameters::NulBytes;
 use crate::parts::reads::incremental::Narrowed;
 use crate::parts::reads::reading::fitting::{Fitting, Meets};
@@ -36,6 +38,13 @@ pub(super) struct Found {
     pub field: Option<String>,
     /// The incremental field before anything is done with it.
     pub field_as_read: Option<SourceColumn>,
+}
+
+impl Found {
+    /// The source compares the incremental field as text.
+    pub fn field_is_written(&self, source: &dyn SqlSource) -> bool {
+        self.field_as_read.as_ref().is_some_and(|column| is_written(source, column))
+    }
 }
 
 /// How far the rows have come, and what is known of them.
@@ -105,7 +114,8 @@ impl TableCopying<'_> {
         };
         if let Some(field) = &plan.incremental_field {
             if let Some(from) = from {
-                question.window.push(watermark::filter(&*self.job.source, plan, field, from, meeting.zone)?);
+                let newer = watermark::filter(&*self.job.source, plan, field, from, meeting.zone)?;
+                question.window.push(self.with_nulls(meeting, field, newer));
             }
             // Of a part of the rows the oldest, or the watermark would pass over the others.
             question.order_by = self.job.limit.map(|_| field.clone());
@@ -113,9 +123,46 @@ impl TableCopying<'_> {
         Ok(question)
     }
 
+    /// Of a part of the rows those without a value could be all, at every copy.
+    pub(super) fn reads_nulls(&self) -> bool {
+        self.plan.incremental_nulls == IncrementalNulls::Read && self.job.limit.is_none()
+    }
+
+    fn with_nulls(&self, meeting: &Meeting, field: &str, condition: String) -> String {
+        if !self.reads_nulls() {
+            return condition;
+        }
+        watermark::or_without_value(&condition, &self.job.source.quote(field), meeting.field_is_written)
+    }
+
+    /// The target compares its incremental field as text.
+    pub(super) fn field_is_text(&self, meeting: &Meeting) -> bool {
+        let warehouse = &self.job.warehouse;
+        let is_field = |column: &SourceColumn| self.plan.incremental_field.as_ref() == Some(&column.name);
+        let Some(at) = meeting.columns.iter().position(is_field) else { return false };
+        let made = || warehouse.column_type(&meeting.columns[at].value);
+        // SQLite has texts whatever was declared.
+        warehouse.engine() == "sqlite" || is_text_type(&meeting.types[at].clone().unwrap_or_else(made))
+    }
+
+    /// Rows that are read at every copy, because nothing says whether they are new.
+    pub(super) fn tell_of_nulls(&self, count: u64, rows: u64) {
+        let (Some(field), true) = (&self.plan.incremental_field, count > 0) else { return };
+        self.context.info(format!(
+            "{}: {count} of the {rows} rows that were read have no {field}: such rows are read at every copy, since nothing says \
+             whether they are new; where they are many, see incremental_nulls of table_copy",
+            self.plan.target
+        ));
+    }
+
     /// A watermark that is to be stored must be known before the rows are read: it ends the window. Not that of all rows,
     /// where what comes in meanwhile is read twice, and those without a value must not be left out.
-    pub(super) async fn bound(&self, question: &mut Question, is_all: bool) -> Result<Option<String>, TaskError> {
+    pub(super) async fn bound(
+        &self,
+        meeting: &Meeting,
+        question: &mut Question,
+        is_all: bool,
+    ) -> Result<Option<String>, TaskError> {
         let (job, plan) = (self.job, self.plan);
         let (Watermark::Stored, Some(field)) = (plan.watermark, &plan.incremental_field) else { return Ok(None) };
         let sql = match question.limit {
@@ -134,7 +181,8 @@ impl TableCopying<'_> {
             .map_err(|error| while_doing(&self.at("watermark"), error))?;
         let highest = answer.rows.into_iter().next().and_then(|row| row.into_iter().next()?);
         if let Some(highest) = highest.as_ref().filter(|_| !is_all) {
-            question.window.push(watermark::up_to(&*job.source, plan, field, highest));
+            let up_to = watermark::up_to(&*job.source, plan, field, highest);
+            question.window.push(self.with_nulls(meeting, field, up_to));
         }
         Ok(highest)
     }

@@ -56,6 +56,7 @@ impl TableCopying<'_> {
             required: Vec::new(),
             is_part: found.has_dropped,
             zone: found.zone,
+            field_is_written: found.field_is_written(&*job.source),
             treated: found.changed,
             changes: Vec::new(),
             added: Vec::new(),
@@ -202,6 +203,7 @@ impl TableCopying<'_> {
 
     async fn make_table(&self, found: Found) -> Result<Meeting, TaskError> {
         let (job, plan) = (self.job, self.plan);
+        let field_is_written = found.field_is_written(&*job.source);
         let Found { columns: found, has_dropped, zone, changed, .. } = found;
         if !plan.create_table {
             return Err(TaskError::Fail(format!(
@@ -228,6 +230,7 @@ impl TableCopying<'_> {
             columns: found,
             is_part: has_dropped,
             zone,
+            field_is_written,
             treated: changed,
             changes: vec![format!("create {} ({})", plan.target, shown.join(", "))],
             added: Vec::new(),
