@@ -47,6 +47,11 @@ fn cases() -> Vec<(&'static str, usize, String)> {
             3,
             format!("schedule: none\nparams: {{n: {{type: integer, default: 1}}, who: you}}\n{}", bash("echo {{ params.n }} {{ params.who }}")),
         ),
+        (
+            "missed-windows",
+            6,
+            "schedule: '@daily'\nstart_date: 2024-01-01\ntasks:\n  a:\n    operator: extract\n    query: SELECT 1 WHERE at >= '{{ data_interval_start }}'\n    sql_conn_id: s\n".to_owned(),
+        ),
         ("start-in-future", 2, format!("schedule: '@daily'\nstart_date: 2999-01-01\n{}", bash("x"))),
         (
             "utc-date",
@@ -387,4 +392,48 @@ fn case_71_an_unknown_pool_is_an_import_error_and_too_many_slots_are_told_of_bef
     assert!(again[0].starts_with("d.yaml:3:49 error there is no pool 'etl'"), "{again:?}");
     assert!(again[1].contains("warning the task 'lost' can never run"), "{again:?}");
     assert_eq!(dags(), 1);
+}
+
+#[test]
+fn a_connection_that_says_its_zone_need_not_be_asked_for_it() {
+    let home = TestHome::new();
+    home.write_dag(
+        "changes.yaml",
+        "schedule: none\ntasks:\n  a: {operator: extract, sql_conn_id: s, query: SELECT 1, incremental: {modified_field: at}}\n",
+    );
+    let told = || {
+        let output = home.run(&["validate", "-o", "json"]);
+        let files: Value = serde_json::from_str(&output.stdout).unwrap();
+        let found = files[0]["diagnostics"].as_array().unwrap().clone();
+        found.into_iter().find(|found| found["code"] == "change-without-zone")
+    };
+    let hint = |found: Option<Value>| found.unwrap()["hint"].as_str().unwrap().to_owned();
+    assert!(hint(told()).contains("extra settings of 's', which could not be looked at, or in the task"));
+    home.ok(&["connections", "add", "s", "--conn-type", "postgres", "--conn-host", "127.0.0.1"]);
+    assert!(hint(told()).contains("extra settings of 's', which do not have it, or in the task"));
+    home.ok(&["connections", "delete", "s"]);
+    let form = r#"{"conn_type": "postgres", "host": "127.0.0.1", "extra": {"source_timezone": "Asia/Seoul"}}"#;
+    home.run_with_input(&["connections", "add", "s", "--conn-json", "-"], form).exits(0);
+    assert_eq!(told(), None);
+}
+
+#[test]
+fn intervals_that_an_outage_leaves_out_are_told_of_where_only_they_are_read() {
+    let daily = |more: &str, task: &str| {
+        told(&format!("schedule: '@daily'\nstart_date: 2024-01-01\n{more}tasks:\n  a: {task}\n  b: {task}\n"))
+    };
+    let extract = "{operator: extract, sql_conn_id: s, query: SELECT 1";
+    let window = format!("{extract}, incremental: {{modified_field: at, source_timezone: UTC}}}}");
+    let missed = |line: u32, policy: &str| {
+        vec![format!(
+            "missed-windows {line} task 'a' (and one more) reads its run's interval only, and with '{policy}' intervals whose \
+             runs were missed are read by none"
+        )]
+    };
+    assert_eq!(daily("", &window), missed(4, "catchup: false"));
+    assert_eq!(daily("misfire: none\n", &window), missed(5, "misfire: none"));
+    for fine in ["catchup: true\n", "misfire: all\n", "misfire: {within: 7d}\n"] {
+        assert!(daily(fine, &window).is_empty(), "{fine}");
+    }
+    assert!(daily("", &format!("{extract}}}")).is_empty(), "all rows, each time");
 }

@@ -1,11 +1,13 @@
 //! DAG files as commands meet them: brought into the store before it is read, checked by `validate`, searched by
 //! `tasks test`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use millrace_dagfile::{Defaults, Diagnostic, LintOptions, ReadResult, Severity, lint, read_dag, render_all};
+use millrace_dagfile::{
+    Defaults, Diagnostic, KnownConnection, LintOptions, ReadResult, Severity, lint, read_dag, render_all,
+};
 use millrace_model::dag::Dag;
 use millrace_model::duration::Span;
 use millrace_model::pool::PoolSizes;
@@ -13,6 +15,7 @@ use millrace_model::schedule::parse_zone;
 use millrace_operators::catalogue;
 use millrace_scheduler::{FolderOptions, dag_file_paths, double, doubles, sync_folder};
 use millrace_store::Store;
+use millrace_vault::NamedConnection;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -60,11 +63,14 @@ pub async fn pools(app: &App) -> Option<PoolSizes> {
     })
 }
 
-/// The ids of the connections, if it can be known which there are.
-pub async fn connections(app: &App) -> Option<BTreeSet<String>> {
+/// The connections, if it can be known which there are.
+pub async fn connections(app: &App) -> Option<BTreeMap<String, KnownConnection>> {
     let store = app.store_read_only().await.ok()??;
     let named = app.vault_read_only(Some(store)).ok()?.connections().await.ok()?;
-    Some(named.into_iter().map(|connection| connection.conn_id).collect())
+    let known = |connection: &NamedConnection| KnownConnection {
+        has_source_timezone: connection.form.extra.contains_key("source_timezone"),
+    };
+    Some(named.into_iter().map(|connection| (connection.conn_id.clone(), known(&connection))).collect())
 }
 
 pub async fn lint_options(app: &App, pools: Option<PoolSizes>) -> LintOptions {

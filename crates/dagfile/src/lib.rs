@@ -52,7 +52,7 @@ pub use calendar::{CALENDARS_FOLDER, CalendarFile, calendar_path, read_calendar}
 pub use diagnostic::{Diagnostic, Severity, render_all};
 pub use editor_schema::dag_schema;
 pub use files::check_path;
-pub use lint::{LINTS, Lint, LintOptions, backfill_problems, lint, rerun_problems};
+pub use lint::{KnownConnection, LINTS, Lint, LintOptions, backfill_problems, lint, rerun_problems};
 pub use options::{Defaults, ReadOptions};
 pub use parameter_list::{Parameter, parameters_of};
 pub use read::{ReadResult, read_dag, read_dag_bytes};

@@ -12,7 +12,7 @@ mod pools;
 mod results;
 mod shape;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use millrace_model::dag::{Dag, Task};
@@ -37,13 +37,26 @@ pub struct LintOptions {
     pub most_rows: u64,
     /// Of the installation; `None`: it is not known which there are.
     pub pools: Option<PoolSizes>,
-    /// The ids of the installation's connections; `None`: it is not known which there are.
-    pub connections: Option<BTreeSet<String>>,
+    /// The installation's connections by their ids; `None`: it is not known which there are.
+    pub connections: Option<BTreeMap<String, KnownConnection>>,
     /// Tries that run at a time, of all DAGs; `None`: not known.
     pub worker_slots: Option<usize>,
 }
 
+/// What lints want to know of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KnownConnection {
+    /// It says whose clock its times without a zone are of.
+    pub has_source_timezone: bool,
+}
+
 impl LintOptions {
+    /// What is known of a connection. The environment writes ids in capitals.
+    fn connection(&self, conn_id: &str) -> Option<&KnownConnection> {
+        let mut known = self.connections.iter().flatten();
+        known.find(|(id, _)| id.eq_ignore_ascii_case(conn_id)).map(|(_, known)| known)
+    }
+
     pub fn new(now: DateTime<Utc>) -> Self {
         Self { now, most_tasks: 500, most_rows: 10_000_000, pools: None, connections: None, worker_slots: None }
     }
@@ -90,6 +103,11 @@ pub const LINTS: &[Lint] = &[
         code: "interval-in-trigger",
         why: "with `timetable: trigger` the data interval is empty: it starts and ends at the logical date",
         check: dates::interval_in_trigger,
+    },
+    Lint {
+        code: "missed-windows",
+        why: "rows of an interval that no run covers are never read: a run that stands for missed ones reads its own only",
+        check: dates::missed_windows,
     },
     Lint {
         code: "start-in-future",

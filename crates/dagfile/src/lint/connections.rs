@@ -12,7 +12,7 @@ const ENDING: &str = "conn_id";
 const OBJECTS: &str = "aws_conn_id";
 
 pub(super) fn unknown_connection(linted: &Linted<'_>, found: &mut Vec<Finding>) {
-    let Some(known) = &linted.options.connections else { return };
+    let Some(all) = &linted.options.connections else { return };
     for task in &linted.dag.tasks {
         let schema = find(linted.catalogue, &task.operator).map(|entry| (entry.schema)().to_value());
         let defaults = schema.as_ref().and_then(|schema| schema["properties"].as_object()).into_iter().flatten();
@@ -27,12 +27,11 @@ pub(super) fn unknown_connection(linted: &Linted<'_>, found: &mut Vec<Finding>) 
             .filter_map(|(name, property)| Some((name, property.get("default").and_then(Value::as_str)?)));
         let named = of_task.chain(of_operator).filter(|(name, _)| name.ends_with(ENDING));
         for (name, conn_id) in named.filter(|(_, conn_id)| !conn_id.is_empty() && !is_template(conn_id)) {
-            // The environment writes ids in capitals.
-            if known.iter().any(|id| id.eq_ignore_ascii_case(conn_id)) {
+            if linted.options.connection(conn_id).is_some() {
                 continue;
             }
             let message = format!("task '{}': there is no connection '{conn_id}' ({name})", task.task_id);
-            let hint = match nearest(conn_id, known.iter().map(String::as_str)) {
+            let hint = match nearest(conn_id, all.keys().map(String::as_str)) {
                 Some(near) => format!("did you mean '{near}'?"),
                 None => format!("millrace connections add {conn_id}"),
             };

@@ -1,8 +1,11 @@
 //! Dates: which ones a DAG works on, and whether it can work on another.
 
+use std::collections::BTreeSet;
+
 use millrace_model::dag::Task;
 use millrace_model::instant::format_utc_micros;
-use millrace_model::schedule::{Schedule, TimetableKind};
+use millrace_model::schedule::{Misfire, Schedule, TimetableKind};
+use millrace_template::{is_template, referenced_names};
 
 use super::{Finding, Linted, names, sql_words, text_parameter, texts};
 
@@ -149,6 +152,43 @@ fn sql_appends(task: &Task) -> bool {
         texts(task).iter().filter(|(name, _)| *name == "sql").flat_map(|(_, text)| sql_words(text)).collect();
     words.windows(2).any(|two| two[0] == "INSERT" && two[1] == "INTO")
         && !words.iter().any(|word| NOT_TWICE.contains(&word.as_str()))
+}
+
+/// The parameter by which a task reads what belongs to its run's interval, and nothing of before.
+fn reads_window(task: &Task) -> Option<&'static str> {
+    if is_incremental(task) {
+        return Some("incremental");
+    }
+    let is_bound = |text: &str| {
+        let names = if is_template(text) { referenced_names(text) } else { BTreeSet::new() };
+        names.iter().any(|name| first_part(name) == "data_interval_start")
+    };
+    text_parameter(task, "query").filter(|query| is_bound(query)).map(|_| "query")
+}
+
+/// Once for all tasks: what mends it stands in the DAG.
+pub(super) fn missed_windows(linted: &Linted<'_>, found: &mut Vec<Finding>) {
+    let dag = linted.dag;
+    // Whoever names bounds has thought of what lies beyond them.
+    if !dag.timetable.starts_at_the_end() || !matches!(dag.misfire(), Misfire::Latest | Misfire::None) {
+        return;
+    }
+    let mut readers = dag.tasks.iter().filter_map(|task| Some((task, reads_window(task)?)));
+    let Some((first, key)) = readers.next() else { return };
+    let others = match readers.count() {
+        0 => String::new(),
+        1 => " (and one more)".to_owned(),
+        more => format!(" (and {more} more)"),
+    };
+    let policy =
+        if linted.says("misfire") { format!("misfire: {}", dag.misfire()) } else { "catchup: false".to_owned() };
+    let message = format!(
+        "task '{}'{others} reads its run's interval only, and with '{policy}' intervals whose runs were missed are read by none",
+        first.task_id
+    );
+    let hint = "set catchup: true, or misfire: {within: 7d} for outages of that length, or go on from a watermark: table_copy \
+                with sync_mode: incremental_sync";
+    found.push(Finding::task(first, key, message, hint));
 }
 
 pub(super) fn interval_in_trigger(linted: &Linted<'_>, found: &mut Vec<Finding>) {

@@ -65,7 +65,7 @@ pub(super) fn change_without_modified(linted: &Linted<'_>, found: &mut Vec<Findi
     }
 }
 
-/// Once for all tasks: the connection, which nobody sees here, may well say it for each of them.
+/// Once for all tasks: where it is not known what their connections say, these may well say it for each of them.
 pub(super) fn change_without_zone(linted: &Linted<'_>, found: &mut Vec<Finding>) {
     let says = |task: &Task, block: &serde_json::Map<String, Value>| {
         let has_zone = |name: &Value| {
@@ -76,6 +76,9 @@ pub(super) fn change_without_zone(linted: &Linted<'_>, found: &mut Vec<Finding>)
         block.contains_key("source_timezone")
             || task.parameters.get("source_timezone").is_some()
             || fields.iter().filter_map(|field| block.get(*field)).all(has_zone)
+            || text_parameter(task, "sql_conn_id")
+                .and_then(|conn_id| linted.options.connection(conn_id))
+                .is_some_and(|known| known.has_source_timezone)
     };
     let silent: Vec<&Task> =
         by_change(linted).filter(|(task, block)| !says(task, block)).map(|(task, _)| task).collect();
@@ -86,9 +89,16 @@ pub(super) fn change_without_zone(linted: &Linted<'_>, found: &mut Vec<Finding>)
         more => format!(" (and {more} more)"),
     };
     let message = format!("task '{}'{others} reads a window of time without saying whose clock it is", first.task_id);
-    let hint = "say it once, as source_timezone in the extra settings of the connection, or in the task; columns with a zone \
-                do not need it. Tables that were filled without it are to be loaded once more whole (full_sync): their \
-                watermarks are of the other clock";
+    let where_to = match text_parameter(first, "sql_conn_id") {
+        Some(conn_id) if linted.options.connection(conn_id).is_some() => {
+            format!("of '{conn_id}', which do not have it")
+        }
+        Some(conn_id) if !is_template(conn_id) => format!("of '{conn_id}', which could not be looked at"),
+        _ => "of the connection".to_owned(),
+    };
+    let hint = format!(
+        "say it once, as source_timezone in the extra settings {where_to}, or in the task; columns with a zone do not need it"
+    );
     found.push(Finding::task(first, "incremental", message, hint));
 }
 
