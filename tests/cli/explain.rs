@@ -41,10 +41,21 @@ fn a_dag_says_when_its_next_run_starts_and_what_holds_it() {
 
     // One whose file is gone can't be triggered either, and stands in no list but that of all.
     std::fs::remove_file(home.file("dags/never.yaml")).unwrap();
+    let told = |text: &str| text.contains("scheduled, but their files are gone");
+    assert!(!told(&home.ok(&["dags", "list"]).stderr), "it has no schedule");
     assert_eq!(ids(&home.json(&["dags", "list"])), ["hello", "later"]);
     let all = home.json(&["dags", "list", "--all"]);
     assert_eq!((ids(&all), &all[2]["is_stale"]), (vec!["hello", "later", "never"], &json!(true)));
     assert_eq!(home.json(&["dags", "explain", "never"])["answer"], "the DAG's file is gone");
+    std::fs::remove_file(home.file("dags/later.yaml")).unwrap();
+    let output = home.ok(&["dags", "list"]);
+    assert!(
+        output.stderr.contains("scheduled, but their files are gone: later; put the files back"),
+        "{}",
+        output.stderr
+    );
+    home.ok(&["dags", "pause", "later"]);
+    assert!(!told(&home.ok(&["dags", "list"]).stderr));
 }
 
 #[test]

@@ -95,6 +95,15 @@ pub fn counted(count: impl Display, of: &str) -> String {
     format!("{count} {of}{ending}")
 }
 
+/// Names that one line lists.
+const LISTED: usize = 5;
+
+/// The first of the names, and how many more there are.
+pub fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > LISTED { format!("{shown} and {} more", names.len() - LISTED) } else { shown }
+}
+
 /// Writes a sentence for a person to standard error.
 pub fn notice(text: impl AsRef<str>) {
     // Nobody may be listening, and there is nowhere else to say so.

@@ -21,7 +21,7 @@ use crate::commands::{backfills, changes, dag_test, delete, explain, plan, runs}
 use crate::dag_files;
 use crate::failure::usage;
 use crate::lookup::{self, optional_time};
-use crate::output::{Format, counted, notice, print_list, print_one, print_text};
+use crate::output::{Format, counted, listed, notice, print_list, print_one, print_text};
 
 pub async fn run(app: &App, command: DagsCommand) -> anyhow::Result<()> {
     // A test makes no database.
@@ -120,7 +120,17 @@ async fn list(app: &App, store: &Store, wanted: &ListDagsArgs) -> anyhow::Result
     dag_files::sync(app, store).await?;
     let now = app.now();
     let mut rows = store.dag_list().await?;
-    rows.retain(|row| is_wanted(row, wanted) && (wanted.all || !row.is_stale));
+    rows.retain(|row| is_wanted(row, wanted));
+    // Those that would run by themselves, and do not any more.
+    let ends = |row: &&DagListRow| row.is_stale && !row.is_paused && row.head.has_timetable;
+    let gone: Vec<String> = rows.iter().filter(ends).map(|row| row.dag_id.to_string()).collect();
+    if !gone.is_empty() && !wanted.all {
+        notice(format!(
+            "scheduled, but their files are gone: {}; put the files back, or pause them (`--all` lists them, too)",
+            listed(&gone)
+        ));
+    }
+    rows.retain(|row| wanted.all || !row.is_stale);
     // Only when a DAG has no stored pointer, so hardly ever.
     let needs_intervals = rows.iter().any(asks_timetable);
     let previous = if needs_intervals { store.last_automated_intervals().await? } else { HashMap::default() };

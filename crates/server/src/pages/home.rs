@@ -9,6 +9,7 @@ use http::HeaderMap;
 use millrace_model::alert::AlertKind;
 use millrace_model::change::RunKey;
 use millrace_model::ids::{DagId, RunId};
+use millrace_model::schedule::Schedule;
 use millrace_model::state::{RunState, TaskState};
 use millrace_store::{AlertFilter, AlertRow, DagRow, DateSpan, InstanceRow, NotificationFilter, RunFilter, RunRow};
 use serde::Serialize;
@@ -84,6 +85,16 @@ struct Coming {
     when: When,
 }
 
+/// A DAG that somebody counts on, and that no file gives any more.
+#[derive(Serialize)]
+struct Gone {
+    dag_id: String,
+    href: String,
+    file: String,
+    /// A run of it has not ended.
+    goes_on: bool,
+}
+
 #[derive(Serialize)]
 struct FullPool {
     name: String,
@@ -117,8 +128,9 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
         return server.page("parts/pulse.html", Some(&person), &wishes, minijinja::context! {}).await;
     }
     let store = server.store();
-    let (mut dags, at_work) = server.dags_and_newest().await?;
-    dags.retain(|row| !row.is_stale);
+    let (all, at_work) = server.dags_and_newest().await?;
+    let (orphans, dags): (Vec<DagRow>, Vec<DagRow>) = all.into_iter().partition(|row| row.is_stale);
+    let gone: Vec<Gone> = orphans.iter().filter_map(gone).collect();
     let now = server.now();
     let lately = now - TimeDelta::hours(24);
     let (failures, failed) = failures(&server, &person, &dags, lately).await?;
@@ -141,10 +153,10 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
     let mut never = server.never_runs(&dags).await?;
     let never_count = never.len();
     never.truncate(MOST_NEVER);
-    let others = alerts.len() + late_count + pools.len() + lost.len() + never_count + untold.iter().count();
+    let others =
+        alerts.len() + late_count + pools.len() + lost.len() + never_count + gone.len() + untold.iter().count();
     let needs = failed + broken.len() + others;
-    let needs =
-        values! { failures, failed, broken, alerts, late, late_count, pools, lost, untold, never, never_count, needs };
+    let needs = values! { failures, failed, broken, alerts, late, late_count, pools, lost, untold, never, never_count, gone, needs };
     if wishes.wants("needs") {
         return server.page("parts/needs.html", Some(&person), &wishes, needs).await;
     }
@@ -180,6 +192,18 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
         is_empty => dags.is_empty(),
     };
     server.page("home.html", Some(&person), &wishes, crate::rendering::merged(page, needs)).await
+}
+
+/// That it runs no more is news where it would run by itself, or runs at this moment.
+fn gone(row: &DagRow) -> Option<Gone> {
+    let goes_on = row.last_runs.iter().any(|run| !run.state.is_finished());
+    let is_scheduled = !row.is_paused && row.dag.timetable.schedule != Schedule::None;
+    (goes_on || is_scheduled).then(|| Gone {
+        dag_id: row.dag_id.to_string(),
+        href: links::dag(row.dag_id.as_str()),
+        file: row.file_path.clone(),
+        goes_on,
+    })
 }
 
 /// Pools without an open slot for which something waits; and how much runs and waits in all of them.

@@ -11,20 +11,13 @@ use millrace_store::{DagFilter, DagRow, Store};
 use super::Report;
 use crate::app::App;
 use crate::dag_files;
-use crate::output::counted;
+use crate::output::{counted, listed};
 
-/// Names that one line lists.
-const SHOWN: usize = 5;
 /// Rows that a table loaded whole with each run should not have.
 const MOST_ROWS: i64 = 10_000_000;
 
 /// One task that takes longer is expensive to repeat.
 const LONG: TimeDelta = TimeDelta::hours(1);
-
-fn listed(names: &[String]) -> String {
-    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
-}
 
 pub(super) async fn look_at_files(app: &App, report: &mut Report) {
     let folder = app.dags_folder();

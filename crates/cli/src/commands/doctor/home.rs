@@ -17,7 +17,8 @@ const MIB: u64 = 1024 * 1024;
 const ENOUGH_SPACE: u64 = 1024 * MIB;
 /// File handles below which many tasks at once may run out of them.
 const ENOUGH_FILES: u64 = 1024;
-const NO_SPACE: &str = "make room: `millrace db clean --keep 90d` deletes old runs and their logs";
+const NO_SPACE: &str = "make room: `millrace db clean --keep 90d --skip-archive` deletes old runs and their logs; without that flag it \
+                        writes them to archive/ first, on the same disk";
 /// What the disk's clock and ours may differ.
 const CLOCK_SLACK: TimeDelta = TimeDelta::seconds(5);
 
