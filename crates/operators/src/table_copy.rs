@@ -68,7 +68,7 @@ pub struct TableCopy {
     hash_conn_id: Option<Template<String>>,
     /// Where rows on their way into Redshift are put for its COPY, `s3://bucket/prefix`: compressed files that are removed
     /// afterwards. Left out: the place that the connection names (extra: `s3_staging` and `s3_conn_id`); without either, and
-    /// where COPY could cut a value, rows go by INSERT, which is for small tables.
+    /// where COPY could cut a value or take one of no bytes for NULL, rows go by INSERT, which is for small tables.
     #[serde(default)]
     s3_staging: Option<Template<String>>,
     /// The connection to S3 for `s3_staging`.

@@ -3,6 +3,7 @@
 pub mod databases;
 mod mended;
 mod overlapping;
+mod staged_bytes;
 mod watermarks;
 mod written;
 

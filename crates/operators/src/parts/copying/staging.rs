@@ -6,7 +6,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use millrace_operator_api::ports::{
     CsvFormat, ObjectPlace, ObjectRows, ObjectStore, RowStream, SourceColumn, Staging, ValueType, Warehouse,
 };
-use millrace_operator_api::{PortError, TaskContext, TaskError, WorkId};
+use millrace_operator_api::{PortError, PortErrorKind, TaskContext, TaskError, WorkId};
 
 use crate::parts::files::encoding::{Files, Limits, Proof};
 use crate::parts::files::mark::{Compression, FileShape, Format};
@@ -128,9 +128,34 @@ pub async fn look_ahead(mut rows: RowStream, most: u64) -> Result<(RowStream, bo
     Ok((RowStream { columns: rows.columns, batches }, are_few))
 }
 
-/// The first column whose values a bulk load of texts might change without a word: bytes, of which none might become NULL,
-/// and where values are not `looked_at` before, digits behind the point and parts of a second where the target's type is
-/// narrower. What is refused aloud (a text too long, a number out of range) is no reason.
+/// The columns of bytes, a value without any of which a bulk load of texts would take for NULL.
+pub fn columns_of_bytes(columns: &[SourceColumn]) -> impl Iterator<Item = (usize, &SourceColumn)> {
+    columns.iter().enumerate().filter(|(_, column)| matches!(column.value, ValueType::Bytes { .. }))
+}
+
+/// The same rows, of which none has such a value: nobody had one when they were looked for.
+pub fn without_empty_bytes(rows: RowStream) -> RowStream {
+    let bytes: Vec<(usize, String)> =
+        columns_of_bytes(&rows.columns).map(|(at, column)| (at, column.name.clone())).collect();
+    if bytes.is_empty() {
+        return rows;
+    }
+    let batches = rows.batches.map(move |batch| {
+        let batch = batch?;
+        let is_empty = |at: usize| (0..batch.len()).any(|row| batch.cell(row, at) == Some(b""));
+        match bytes.iter().find(|(at, _)| is_empty(*at)) {
+            None => Ok(batch),
+            Some((_, name)) => Err(PortError::new(
+                PortErrorKind::Unavailable,
+                format!("a value of no bytes came into {name} while the rows were read; the next try inserts them without S3"),
+            )),
+        }
+    });
+    RowStream { columns: rows.columns, batches: batches.boxed() }
+}
+
+/// The first column whose values a bulk load of texts might change without a word, where they are not `looked_at` before:
+/// digits behind the point and parts of a second where the target's type is narrower. What is refused aloud (a text too long, a number out of range) is no reason.
 pub fn may_be_cut<'a>(
     warehouse: &dyn Warehouse,
     columns: &'a [SourceColumn],
@@ -150,7 +175,7 @@ pub fn may_be_cut<'a>(
                     .as_deref()
                     .is_some_and(|name| !warehouse.holds(name, &column.value) && !is_refused_aloud(name))
             };
-            (!looked_at && is_narrower()) || matches!(column.value, ValueType::Bytes { .. })
+            !looked_at && is_narrower()
         })
         .map(|(column, _)| column)
 }

@@ -2,6 +2,7 @@
 
 mod deleting;
 mod reading;
+mod staged;
 mod target;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use super::checksum::Summing;
 use super::config::{Deletes, SyncMode, TablePlan, Verify};
 use super::convert::Converter;
 use super::select::Question;
-use super::staging::{StagingPlace, look_ahead, may_be_cut};
+use super::staging::{StagingPlace, look_ahead, without_empty_bytes};
 use super::{verify, watermark, written};
 use crate::parts::checks;
 use crate::parts::loads::loading::tell_what_the_table_did;
@@ -405,9 +406,10 @@ impl TableCopying<'_> {
         };
         self.context.info(format!("{} ({})", self.at("copy"), plan.sync_mode.name()));
         let counting = self.count(question, &expected, false);
+        let staging = self.staging(meeting, question).await?;
         // Not dropped when the stop is asked for: the warehouse sees the stop itself and has to undo what it began.
         let loading = Box::pin(async {
-            let (staging, rows) = match self.staging(meeting) {
+            let (staging, rows) = match staging {
                 Some(staging) => {
                     let (rows, are_few) = look_ahead(rows, job.direct_rows).await?;
                     (Some(staging).filter(|_| !are_few), rows)
@@ -421,7 +423,7 @@ impl TableCopying<'_> {
             let work = self.work();
             staging.clear(&work).await?;
             let loaded = async {
-                let files = staging.put(self.context, &work, rows).await?;
+                let files = staging.put(self.context, &work, without_empty_bytes(rows)).await?;
                 self.checkpoint("stage", format!("{} files for COPY", files.rows.objects.len()));
                 Ok(job.warehouse.load(request(LoadRows::Objects(files.rows), files.format)).await?)
             };
@@ -441,22 +443,6 @@ impl TableCopying<'_> {
         })?;
         lock(&reading).leaps.tell(self.context);
         Ok((report, reading))
-    }
-
-    /// Where the rows go for COPY; `None` where they are inserted.
-    fn staging(&self, meeting: &Meeting) -> Option<&StagingPlace> {
-        let staging = self.job.staging.as_ref()?;
-        let looked_at = self.plan.max_error == 0;
-        match may_be_cut(&*self.job.warehouse, &meeting.columns, &meeting.types, looked_at) {
-            None => Some(staging),
-            Some(column) => {
-                self.context.warning(format!(
-                    "{}: rows are inserted without S3, because COPY could change values of {} ({})",
-                    self.plan.target, column.name, column.value
-                ));
-                None
-            }
-        }
     }
 
     fn written(&self, meeting: &Meeting) -> RowsWritten {
