@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use futures::stream::TryStreamExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use millrace_model::instant::parse_instant;
 use millrace_operator_api::ports::{ByteStream, ObjectInfo, ObjectStore};
 use millrace_operator_api::{
@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::parts::files::manifest;
 use crate::parts::parameter::{OneOrMany, aws_default, is_blank, rendered, rendered_option, rendered_text, written};
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
 
@@ -22,12 +23,14 @@ pub const ENTRY: OperatorEntry = OperatorEntry::of::<S3Cleanup>("s3_cleanup", "r
 
 /// Keys in one request.
 const BATCH: usize = 1_000;
+const HEADS_AT_ONCE: usize = 8;
 
 /// Removes objects from S3: those of `keys`, or those under `prefix` and last modified from `from_datetime` until before
 /// `to_datetime`; one kind or the other.
 ///
 /// A key or prefix that renders to nothing is refused, since an empty prefix is the whole bucket. Removing what is not
-/// there is a success, so that a first run passes, unless `on_missing` is `error`.
+/// there is a success, so that a first run passes, unless `on_missing` is `error`. With the key of a list that `sql_to_s3`
+/// wrote its parts go, too.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3Cleanup {
@@ -161,6 +164,7 @@ impl S3Cleanup {
                     if self.on_missing == OnMissing::Error {
                         require_all(context, store.as_ref(), &bucket, &keys).await?;
                     }
+                    removal.remove_parts(&keys).await?;
                     for batch in keys.chunks(BATCH) {
                         removal.remove(batch.to_vec()).await?;
                     }
@@ -208,6 +212,26 @@ impl Removal<'_> {
             report.errors.len(),
             shown.join("; ")
         )))
+    }
+
+    /// Those of lists among the keys, while the lists are there: nobody finds them without.
+    async fn remove_parts(&mut self, keys: &[String]) -> Result<(), TaskError> {
+        let (store, bucket) = (self.store, self.bucket);
+        let looks: Vec<_> = keys.iter().map(|key| manifest::at(store, bucket, key)).collect();
+        let found: Vec<_> = stream::iter(looks).buffered(HEADS_AT_ONCE).collect().await;
+        for (key, list) in keys.iter().zip(found) {
+            match list {
+                Ok(Some(_)) => self.remove_matching(&format!("{key}{}", manifest::FOLDER), None, None).await?,
+                Ok(None) => {}
+                // To remove an object nobody needs to be let to read it.
+                Err(error) if error.kind == PortErrorKind::Denied => {
+                    self.context
+                        .info(format!("whether {key} is a list, whose parts would go with it, is not known: {error}"));
+                }
+                Err(error) => return Err(while_doing(&format!("looking for s3://{bucket}/{key}"), error)),
+            }
+        }
+        Ok(())
     }
 
     async fn remove_matching(

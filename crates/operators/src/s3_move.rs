@@ -16,6 +16,6 @@ relocation! {
     /// Moves one object, or all under a prefix: copies as `s3_copy` does, then removes the source.
     ///
     /// A source that somebody overwrites meanwhile is not removed. A try that follows one which died between copying and
-    /// removing finishes the work, and one that follows a finished move succeeds.
+    /// removing finishes the work, and one that follows a finished move succeeds. Parts of a list go with it, as `s3_copy` does.
     pub struct S3Move { is_move: true }
 }

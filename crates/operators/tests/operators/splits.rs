@@ -27,7 +27,11 @@ fn parts(world: &World) -> Vec<String> {
 
 /// What the list names, each with its bytes and rows.
 fn listed(world: &World) -> Vec<(String, u64, u64)> {
-    let list: Value = serde_json::from_str(&world.body("n").unwrap()).unwrap();
+    listed_in(world, "n")
+}
+
+fn listed_in(world: &World, list: &str) -> Vec<(String, u64, u64)> {
+    let list: Value = serde_json::from_str(&world.body(list).unwrap()).unwrap();
     list["entries"]
         .as_array()
         .unwrap()
@@ -224,4 +228,48 @@ fn a_prefix_over_parts_loads_what_their_list_names_or_nothing() {
     world.objects.lock().unwrap().remove("n");
     world.objects.lock().unwrap().remove("n.parts/of-another-try/00001.csv");
     load("n.parts/").unwrap();
+}
+
+#[test]
+fn parts_go_where_their_list_goes() {
+    let deaths = [None, Some(Death::Copy), Some(Death::Put), Some(Death::Delete)];
+    let ways = [
+        (json!({"s3_bucket": "b", "s3_key": "n", "dest_key": "arch/n"}), "arch/n"),
+        (json!({"s3_bucket": "b", "s3_prefix": "n", "dest_prefix": "arch/old"}), "arch/old"),
+    ];
+    for (operator, death, (way, list)) in ["s3_copy", "s3_move"]
+        .into_iter()
+        .flat_map(|operator| deaths.into_iter().map(move |death| (operator, death)))
+        .flat_map(|(operator, death)| ways.iter().map(move |way| (operator, death, way)))
+    {
+        let world = numbers(2_500);
+        world.run("sql_to_s3", split(json!({}))).unwrap();
+        let before = world.keys();
+        let said = format!("{operator} {way} {death:?}");
+        *world.death.lock().unwrap() = death;
+        let first = world.run(operator, way.clone());
+        let result = if first.is_err() { world.run_try(operator, way.clone(), 2).unwrap() } else { first.unwrap() };
+        assert!(result.result.unwrap()["objects"].as_u64().unwrap() <= 4, "{said}");
+        *world.death.lock().unwrap() = None;
+        let parts = listed_in(&world, list);
+        assert!(parts.iter().all(|(key, ..)| key.starts_with(&format!("{list}.parts/"))), "{said}: {parts:?}");
+        let all: String = parts.iter().map(|(key, ..)| world.body(key).unwrap()).collect();
+        assert_eq!(all, (1..=2_500).map(|number| format!("{number}\n")).collect::<String>(), "{said}");
+        assert_eq!(world.metadata(list)["millrace-rows"], "2500", "{said}");
+        let stays: Vec<String> = world.keys().into_iter().filter(|key| key.starts_with('n')).collect();
+        assert_eq!(stays, if operator == "s3_move" { Vec::new() } else { before }, "{said}");
+    }
+}
+
+#[test]
+fn parts_are_removed_with_their_list() {
+    let world = numbers(2_500);
+    world.run("sql_to_s3", split(json!({}))).unwrap();
+    world.put_stranger("x", "an object");
+    world.put_stranger("x.parts/1", "somebody's own");
+    *world.death.lock().unwrap() = Some(Death::Delete);
+    let keys = json!({"bucket": "b", "keys": ["n", "x"]});
+    assert!(world.run("s3_cleanup", keys.clone()).is_err());
+    world.run_try("s3_cleanup", keys, 2).unwrap();
+    assert_eq!(world.keys(), ["x.parts/1"]);
 }

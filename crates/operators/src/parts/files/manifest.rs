@@ -2,14 +2,17 @@
 //! size. Where there is such a list, nothing else counts: neither a prefix nor what lies beside.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use millrace_operator_api::TaskError;
-use millrace_operator_api::ports::{ObjectInfo, ObjectStore, ValueType};
+use millrace_operator_api::ports::{ObjectInfo, ObjectPlace, ObjectStore, ValueType};
+use millrace_operator_api::{PortError, TaskError};
 use serde::{Deserialize, Serialize};
 
 use crate::parts::files::mark::{self, FileShape};
 use crate::parts::files::type_codes;
 use crate::parts::proof::row_hash::Fingerprint;
 use crate::parts::report::while_doing;
+
+/// Between the key of a list and the names of its parts.
+pub const FOLDER: &str = ".parts/";
 
 /// Far more entries than a list of ten thousand parts needs.
 const LONGEST: u64 = 64 << 20;
@@ -93,6 +96,28 @@ pub fn text(parts: &[Part], shape: &FileShape) -> String {
 pub async fn places(store: &dyn ObjectStore, list: &ObjectInfo) -> Result<Vec<(String, String)>, TaskError> {
     let entries = read(store, list).await?.entries;
     entries.iter().map(|entry| place(list, &entry.url)).collect()
+}
+
+/// The list whose key this is; `None` for any other object, and where there is none.
+pub async fn at(store: &dyn ObjectStore, bucket: &str, key: &str) -> Result<Option<ObjectInfo>, PortError> {
+    // A part is no list.
+    if key.contains(FOLDER) {
+        return Ok(None);
+    }
+    Ok(store.head(bucket, key).await?.filter(mark::is_manifest))
+}
+
+/// What a list says at another place, where those of its parts that lie beside it lie beside it again.
+pub async fn text_at(store: &dyn ObjectStore, list: &ObjectInfo, to: &ObjectPlace) -> Result<String, TaskError> {
+    let mut manifest = read(store, list).await?;
+    let folder = format!("{}{FOLDER}", list.key);
+    for entry in &mut manifest.entries {
+        let (bucket, key) = place(list, &entry.url)?;
+        if let Some(rest) = key.strip_prefix(&folder).filter(|_| bucket == list.bucket) {
+            entry.url = format!("s3://{}/{}{FOLDER}{rest}", to.bucket, to.key);
+        }
+    }
+    serde_json::to_string(&manifest).map_err(|error| TaskError::Fail(format!("rewriting {}: {error}", list.url())))
 }
 
 /// The objects on a list, each seen to be there and of the size that the list says.

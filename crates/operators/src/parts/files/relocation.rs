@@ -1,11 +1,12 @@
 //! Copying and moving objects inside the store, so that a try which follows one that died ends right.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use millrace_operator_api::ports::{ByteStream, CopyRequest, ObjectInfo, ObjectPlace, ObjectStore};
+use millrace_operator_api::ports::{ByteStream, CopyRequest, ObjectInfo, ObjectPlace, ObjectStore, PutOptions};
 use millrace_operator_api::{PortErrorKind, Problems, TaskContext, TaskError};
 use millrace_template::Template;
 use serde_json::{Value, json};
 
+use crate::parts::files::manifest::{self, FOLDER};
 use crate::parts::files::mark;
 use crate::parts::files::place::PlaceFields;
 use crate::parts::parameter::{is_blank, rendered_option, rendered_text};
@@ -180,15 +181,35 @@ impl Relocation<'_> {
                 _ => Err(TaskError::Retry(format!("{} does not exist", from.url()))),
             };
         };
+        // Nobody finds the parts of a list without it: it comes after them, and goes after them.
+        if mark::is_manifest(&object) {
+            let beside = |place: &ObjectPlace| ObjectPlace { key: format!("{}{FOLDER}", place.key), ..place.clone() };
+            self.all(context, store, (&beside(from), &beside(to)), done).await?;
+        }
         self.copy(context, store, &object, to.clone()).await?;
         if self.is_move {
             remove(store, std::slice::from_ref(&object)).await?;
         }
-        *done = Done { objects: 1, bytes: object.size };
+        *done = Done { objects: done.objects + 1, bytes: done.bytes + object.size };
         Ok(())
     }
 
     async fn many(
+        &self,
+        context: &TaskContext,
+        store: &dyn ObjectStore,
+        (from, to): (&ObjectPlace, &ObjectPlace),
+        done: &mut Done,
+    ) -> Result<(), TaskError> {
+        self.all(context, store, (from, to), done).await?;
+        if done.objects == 0 && !(self.is_move && has_begun(context).await?) {
+            return Err(TaskError::Retry(format!("there is nothing under {}", from.url())));
+        }
+        Ok(())
+    }
+
+    /// All that lies under a prefix.
+    async fn all(
         &self,
         context: &TaskContext,
         store: &dyn ObjectStore,
@@ -214,9 +235,6 @@ impl Relocation<'_> {
             done.objects += objects.len() as u64;
             done.bytes += objects.iter().map(|object| object.size).sum::<u64>();
             context.checkpoint(self.verb(), format!("{} objects, {} bytes", done.objects, done.bytes));
-        }
-        if done.objects == 0 && !(self.is_move && has_begun(context).await?) {
-            return Err(TaskError::Retry(format!("there is nothing under {}", from.url())));
         }
         Ok(())
     }
@@ -255,15 +273,32 @@ impl Relocation<'_> {
         }
         let mut metadata = mark::metadata(context, None, None, None);
         metadata.extend([mark::origin(from)]);
-        let request = CopyRequest {
-            from: ObjectPlace { bucket: from.bucket.clone(), key: from.key.clone() },
-            to: to.clone(),
-            only_if_etag: from.etag.clone(),
-            metadata,
-            only_if_absent: existing.is_none() && !self.replace,
+        let only_if_absent = existing.is_none() && !self.replace;
+        let copied = match manifest::at(store, &from.bucket, &from.key).await? {
+            Some(list) => {
+                let text =
+                    manifest::text_at(store, &ObjectInfo { etag: from.etag.clone(), ..list.clone() }, to).await?;
+                let options = PutOptions {
+                    metadata: list.metadata.into_iter().chain(metadata).collect(),
+                    content_type: Some("application/json".to_owned()),
+                    only_if_absent,
+                };
+                let body: ByteStream = Box::pin(stream::iter([Ok(bytes::Bytes::from(text))]));
+                store.put(&to.bucket, &to.key, body, options).await.map(|_| ())
+            }
+            None => {
+                let request = CopyRequest {
+                    from: ObjectPlace { bucket: from.bucket.clone(), key: from.key.clone() },
+                    to: to.clone(),
+                    only_if_etag: from.etag.clone(),
+                    metadata,
+                    only_if_absent,
+                };
+                store.copy(request).await.map(|_| ())
+            }
         };
-        match store.copy(request).await {
-            Ok(_) => Ok(()),
+        match copied {
+            Ok(()) => Ok(()),
             // The answer to our own copying may have been lost, and the repetition refused.
             Err(error) if error.kind == PortErrorKind::AlreadyExists => match look(store, to).await? {
                 Some(there) if mark::is_of_this_try(context, &there) && mark::is_copy_of(&there, from) => Ok(()),

@@ -10,7 +10,7 @@ use millrace_operator_api::ports::{ObjectInfo, ObjectStore, PutOptions};
 use millrace_operator_api::{PortError, PortErrorKind, TaskContext, TaskError};
 
 use crate::parts::files::encoding::Files;
-use crate::parts::files::manifest::{self, Part};
+use crate::parts::files::manifest::{self, FOLDER, Part};
 use crate::parts::files::mark::{self, FileShape};
 use crate::parts::files::publishing::{Claim, Destination, Known, already_exists, publish};
 use crate::parts::proof::verifying::Totals;
@@ -71,7 +71,7 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn new(context: &'a TaskContext, to: &'a Destination<'a>) -> Self {
-        let works = format!("{}.parts/{}-", to.key, context.work.short_hash());
+        let works = format!("{}{FOLDER}{}-", to.key, context.work.short_hash());
         let folder = format!("{works}{}/", context.try_number);
         Self { context, to, works, folder }
     }
@@ -177,7 +177,7 @@ impl<'a> Place<'a> {
 
     /// Keys that the list which was there names, as far as they are ours to remove: those beside the list.
     fn named_by(&self, claim: &Claim) -> BTreeSet<String> {
-        let beside = format!("{}.parts/", self.to.key);
+        let beside = format!("{}{FOLDER}", self.to.key);
         claim
             .listed
             .iter()

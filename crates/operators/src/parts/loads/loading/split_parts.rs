@@ -5,11 +5,9 @@ use std::collections::BTreeSet;
 use millrace_operator_api::TaskError;
 use millrace_operator_api::ports::{ObjectInfo, ObjectStore};
 
-use crate::parts::files::{manifest, mark};
+use crate::parts::files::manifest::{self, FOLDER};
+use crate::parts::files::mark;
 use crate::parts::report::while_doing;
-
-/// Between the key of the list and the names of its parts.
-const FOLDER: &str = ".parts/";
 
 /// Refuses parts that are not those of their list: nobody would miss one that is gone, nor see one too many.
 pub async fn require_whole(store: &dyn ObjectStore, prefix: &str, found: &[ObjectInfo]) -> Result<(), TaskError> {
