@@ -129,3 +129,33 @@ fn the_refactored_copy_tries_out_copies_and_goes_on_from_where_it_was() {
         "the tie is read again"
     );
 }
+
+#[test]
+fn a_zone_that_is_said_later_stops_the_copy_by_change_until_it_is_cleared() {
+    let mut home = TestHome::new();
+    let (source, target) = with_postgres(&mut home);
+    source
+        .execute("CREATE TABLE t (id int PRIMARY KEY, at timestamp); INSERT INTO t VALUES (1, '2024-01-02 09:00')")
+        .unwrap();
+    home.write_dag(
+        "by_change.yaml",
+        "schedule: none\ntasks:\n  copy:\n    operator: table_copy\n    source_conn_id: pg_source\n    target_conn_id: pg_target\n    \
+         tables: {source: public.t, target: public.t, primary_key: id, sync_mode: incremental_sync, incremental_field: at}\n",
+    );
+    home.ok(&["tasks", "run", "by_change", "copy", "2024-01-02"]);
+    home.ok(&["tasks", "run", "by_change", "copy", "2024-01-03"]);
+    let url = source.url();
+    let separator = if url.contains('?') { '&' } else { '?' };
+    home.set("MILLRACE_CONN_PG_SOURCE", format!("{url}{separator}source_timezone=Asia%2FSeoul"));
+    let output = home.run(&["tasks", "run", "by_change", "copy", "2024-01-04"]);
+    let told = format!("{}{}", output.stdout, output.stderr);
+    assert!(output.code != 0 && told.contains("is one of Asia/Seoul now (source_timezone)"), "{told}");
+    target.execute("UPDATE t SET at = at - interval '9 hours'").unwrap();
+    source.execute("INSERT INTO t VALUES (2, '2024-01-02 09:30')").unwrap();
+    home.ok(&["tasks", "clear", "by_change", "-s", "2024-01-04", "-e", "2024-01-05", "--yes"]);
+    home.ok(&["tasks", "run", "by_change", "copy", "2024-01-04"]);
+    home.ok(&["tasks", "run", "by_change", "copy", "2024-01-05"]);
+    let moments = target.query("SELECT at::text FROM t ORDER BY id").unwrap().concat();
+    let moments: Vec<&str> = moments.iter().flatten().map(String::as_str).collect();
+    assert_eq!(moments, ["2024-01-02 00:00:00", "2024-01-02 00:30:00"]);
+}
