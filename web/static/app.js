@@ -671,8 +671,7 @@ function startLog() {
       const time = document.createElement("time");
       time.textContent = line.at ?? "";
       const text = document.createElement("span");
-      // As the page leaves out the colours that a command asks a terminal for.
-      text.textContent = line.text.replace(/\u001b\[[0-9;]*m/g, "");
+      text.textContent = line.text;
       row.append(link, time, text);
       unlike(row);
       fresh.append(row);

@@ -45,6 +45,7 @@ use axum::Json;
 use chrono::{DateTime, Utc};
 use millrace_model::instant::format_utc_micros;
 use millrace_model::ledger::LedgerEntry;
+use millrace_settings::mask::without_escapes;
 use millrace_store::LedgerRow;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -54,7 +55,6 @@ use crate::access::permission::{Access, Act};
 use crate::access::sign_in;
 use crate::calendars::NamedCalendar;
 use crate::doors::Doors;
-use crate::format::without_colours;
 use crate::openapi::{Kind, Operation, op};
 use crate::problem::Answer;
 use crate::query::Parameters;
@@ -418,7 +418,7 @@ const LONGEST_FIRST_LINE: usize = 300;
 
 /// The first line of an error, which is masked already, as short as it is in lists.
 pub(crate) fn first_line(text: &str) -> String {
-    let line = millrace_situation::first_line(&without_colours(text));
+    let line = millrace_situation::first_line(&without_escapes(text));
     match line.char_indices().nth(LONGEST_FIRST_LINE) {
         Some((cut, _)) => format!("{}…", &line[..cut]),
         None => line,

@@ -10,6 +10,7 @@ use futures::{Stream, StreamExt};
 use http::HeaderMap;
 use millrace_logs::{LogPage, TryId};
 use millrace_model::state::TaskState;
+use millrace_settings::mask::without_escapes;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -196,7 +197,7 @@ fn lines_event(page: &LogPage, zone: Tz, mask: impl Fn(&str) -> String) -> Event
         .iter()
         .map(|line| {
             let at = line.at.map(|at| crate::format::clock(at, zone));
-            json!({"at": at, "level": line.level, "text": mask(&line.text)})
+            json!({"at": at, "level": line.level, "text": mask(&without_escapes(&line.text))})
         })
         .collect();
     Event::default().event("lines").id(page.next_offset.to_string()).data(json!(lines).to_string())

@@ -65,14 +65,6 @@ pub(crate) fn with_times(text: &str, zone: Tz) -> Cow<'_, str> {
     })
 }
 
-static COLOUR: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new("\u{1b}\\[[0-9;]*m").expect("the pattern is checked by a test"));
-
-/// What a command printed, without the colours that it asks a terminal for.
-pub(crate) fn without_colours(text: &str) -> Cow<'_, str> {
-    COLOUR.replace_all(text, "")
-}
-
 /// For the start of a sentence.
 pub(crate) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
@@ -152,12 +144,6 @@ pub(crate) fn words(state: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn colours_of_a_command_are_left_out() {
-        let text = "\u{1b}[0m22:47:42  \u{1b}[1;32mPASS=3\u{1b}[0m ERROR=0 [1m]";
-        assert_eq!(without_colours(text), "22:47:42  PASS=3 ERROR=0 [1m]");
-    }
 
     #[test]
     fn times_in_sentences() {

@@ -1,5 +1,6 @@
 //! Keeps secrets out of what people see: logs, errors, rendered templates, exports.
 
+mod escapes;
 mod forms;
 mod names;
 mod own;
@@ -12,6 +13,8 @@ use std::sync::{Arc, RwLock};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde_json::{Map, Value};
 
+use escapes::Unescaped;
+pub use escapes::without_escapes;
 use forms::{Forms, is_base64};
 use names::is_quantity;
 pub use names::{is_secret, is_sensitive_name};
@@ -28,7 +31,7 @@ pub const MIN_LENGTH: usize = 5;
 const LONGEST: usize = 16 * 1024;
 
 /// Where the passwords of addresses like `https://name:password@host` stand in a text: byte ranges, in order.
-fn address_passwords(text: &str) -> Vec<std::ops::Range<usize>> {
+fn address_passwords(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut from = 0;
     while let Some(place) = text[from..].find("://") {
@@ -60,9 +63,27 @@ pub fn has_masked_password(text: &str) -> bool {
 
 /// The text with `***` for each password that stands in an address.
 pub fn mask_addresses(text: &str) -> String {
+    let mut found = address_passwords(text);
+    if let Some(plain) = Unescaped::of(text) {
+        found.extend(address_passwords(&plain.text).into_iter().map(|range| plain.place(range)));
+        found.sort_unstable_by_key(|range| (range.start, range.end));
+    }
+    hidden(text, found)
+}
+
+/// The text with `***` for each of these ranges, in order of their begins. Of two that overlap neither leaves an end of the
+/// other.
+fn hidden(text: &str, ranges: Vec<Range<usize>>) -> String {
+    if ranges.is_empty() {
+        return text.to_owned();
+    }
     let mut masked = String::with_capacity(text.len());
     let mut from = 0;
-    for range in address_passwords(text) {
+    for (place, range) in ranges.into_iter().enumerate() {
+        if place > 0 && range.start < from {
+            from = from.max(range.end);
+            continue;
+        }
         masked.push_str(&text[from..range.start]);
         masked.push_str(MASK);
         from = range.end;
@@ -225,45 +246,41 @@ impl Masker {
         }
     }
 
-    /// The text with every known secret, and every password in an address, replaced by `***`.
+    /// The text with every known secret, and every password in an address, replaced by `***`: also one with a colour within.
     pub fn mask(&self, text: &str) -> String {
         let known_masked = self.mask_known(text);
-        if known_masked.contains("://") { mask_addresses(&known_masked) } else { known_masked }
+        if known_masked.contains("://") || known_masked.contains('\u{1b}') {
+            mask_addresses(&known_masked)
+        } else {
+            known_masked
+        }
     }
 
     fn mask_known(&self, text: &str) -> String {
         if self.hides_all && !text.is_empty() {
             return MASK.to_owned();
         }
+        hidden(text, self.places(text, Finder::find))
+    }
+
+    /// Where the finders find something, in order of the begins: what two of them found may overlap.
+    fn places(&self, text: &str, find: fn(&Finder, &str, &mut Vec<Range<usize>>)) -> Vec<Range<usize>> {
         let mut found = Vec::new();
-        self.each_finder(&mut |finder| finder.find(text, &mut found));
-        if found.is_empty() {
-            return text.to_owned();
+        self.each_finder(&mut |finder| find(finder, text, &mut found));
+        if let Some(plain) = Unescaped::of(text) {
+            let mut in_plain = Vec::new();
+            self.each_finder(&mut |finder| find(finder, &plain.text, &mut in_plain));
+            found.extend(in_plain.into_iter().map(|range| plain.place(range)));
         }
-        // What two maskers found may overlap: neither leaves an end of the other's secret.
         found.sort_unstable_by_key(|range| (range.start, range.end));
-        let mut masked = String::with_capacity(text.len());
-        let mut from = 0;
-        for (place, range) in found.iter().enumerate() {
-            if place > 0 && range.start < from {
-                from = from.max(range.end);
-                continue;
-            }
-            masked.push_str(&text[from..range.start]);
-            masked.push_str(MASK);
-            from = range.end;
-        }
-        masked.push_str(&text[from..]);
-        masked
+        found
     }
 
     /// Where a long text may be cut, at `at` if that is within no secret: else before the secret there, or behind it where
     /// it is all that is before. A secret that begins before `at` and ends behind the text is not seen: some of what
     /// follows `at` must be in the text.
     pub fn cut(&self, text: &str, at: usize) -> usize {
-        let mut ranges = Vec::new();
-        self.each_finder(&mut |finder| ranges.extend(finder.bare(text).map(|(range, _)| range)));
-        ranges.sort_unstable_by_key(|range| range.start);
+        let ranges = self.places(text, |finder, text, found| found.extend(finder.bare(text).map(|(range, _)| range)));
         let (mut from, mut to) = (0, 0);
         for range in ranges.into_iter().take_while(|range| range.start < at) {
             // What touches it counts: in base64 a letter beside it holds bits of the secret.
@@ -390,6 +407,26 @@ mod tests {
                 assert_eq!(masker.mask(&format!("Basic {said}, {more}.")), "Basic ***, ***.", "{around}");
             }
         }
+    }
+
+    /// As `grep --color` and a coloured diff write it.
+    #[test]
+    fn a_secret_with_a_colour_within_is_masked() {
+        use base64::Engine as _;
+        let masker = Masker::new();
+        masker.add_all(["supersecretvalue", "p@ss word"]);
+        let in_base64 = base64::engine::general_purpose::STANDARD.encode("me:supersecretvalue");
+        for (text, shown) in [
+            ("super\u{1b}[31msecretvalue\u{1b}[0m.".to_owned(), "***\u{1b}[0m."),
+            ("<\u{1b}[01;31m\u{1b}[Ksuper\u{1b}[m\u{1b}[Ksecretvalue>".to_owned(), "<\u{1b}[01;31m\u{1b}[K***>"),
+            ("p%40ss\u{1b}[1m%20word, supersecretvalue".to_owned(), "***, ***"),
+            (format!("Basic {}\u{1b}[0m{}", &in_base64[..5], &in_base64[5..]), "Basic ***"),
+            ("https:\u{1b}[1m//me:unkn\u{1b}[0mown@host".to_owned(), "https:\u{1b}[1m//me:***@host"),
+            ("https:/\u{1b}[1m/me:unkn\u{1b}[0mown@host".to_owned(), "https:/\u{1b}[1m/me:***@host"),
+        ] {
+            assert_eq!(masker.mask(&text), shown, "{text:?}");
+        }
+        assert_eq!(masker.cut("x super\u{1b}[31msecretvalue y", 9), 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use millrace_logs::{LogPage, TryId};
 use millrace_model::change::InstanceKey;
 use millrace_model::dag::Task;
+use millrace_settings::mask::without_escapes;
 use millrace_situation::Asked;
 use millrace_store::{CheckpointRow, DagRow, InstanceRow, LedgerRow, TryRow};
 use serde::Serialize;
@@ -19,7 +20,7 @@ use super::grid::{GridView, Selected, run_facts};
 use super::instances;
 use crate::access::person::Person;
 use crate::events::may_still_write;
-use crate::format::{When, clock, count, length, size, span, without_colours};
+use crate::format::{When, clock, count, length, size, span};
 use crate::links;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
@@ -128,7 +129,7 @@ pub(super) async fn page(
             try_number => instance.try_number,
             tries => instance.max_tries + 1,
             pool => instance.pool,
-            description => task.and_then(|task| task.description.as_deref()).map(|text| masker.mask(&without_colours(text))),
+            description => task.and_then(|task| task.description.as_deref()).map(|text| masker.mask(&without_escapes(text))),
             depends_on => task.map(|task| upstream(task, &dag_id, &run_id)).unwrap_or_default(),
             trigger_rule => task.map(|task| task.trigger_rule.as_str()),
             next_try => instance.next_try_at.map(|at| When::new(at, now, row.dag.timetable.timezone)),
@@ -366,8 +367,7 @@ fn lines(page: &LogPage, zone: Tz, mask: impl Fn(&str) -> String) -> Vec<Line> {
             number: place + 1,
             at: line.at.map(|at| clock(at, zone)).unwrap_or_default(),
             level: level(line.level),
-            // A secret may have a colour within.
-            text: mask(&without_colours(&line.text)),
+            text: mask(&without_escapes(&line.text)),
         })
         .collect()
 }

@@ -107,6 +107,37 @@ fn a_log_is_followed_to_its_end() {
     assert_eq!(missing.status, 404);
 }
 
+/// What a command printed and its worker did not know to be a secret then.
+#[test]
+fn a_secret_with_a_colour_within_is_masked_on_every_face() {
+    let site = Site::start();
+    site.send("POST", "/api/v1/variables", &json!({"key": "my_api_key", "value": "supersecretvalue"})).is(201);
+    let id = millrace_logs::TryId {
+        dag_id: "copy_orders".to_owned(),
+        run_id: RUNNING_RUN.to_owned(),
+        task_id: "load".to_owned(),
+        map_index: -1,
+        try_number: 1,
+    };
+    let log = site.plant.logs.open(&id, std::sync::Arc::new(str::to_owned));
+    log.write(now(), millrace_logs::Level::Info, "got <super\u{1b}[31msecretvalue\u{1b}[0m>");
+    let live = site.stream(
+        &format!("/dags/copy_orders/runs/{RUNNING_RUN}/tasks/load/log-events?try=1"),
+        || (),
+        |seen| seen.iter().any(|line| line.contains("got <")) || seen.len() > 200,
+    );
+    let rest = format!("/api/v1/dags/copy_orders/dagRuns/{RUNNING_RUN}/taskInstances/load/logs/1");
+    let headers = [("authorization", crate::site::ADMIN), ("accept", "text/plain")];
+    for text in [
+        live.join("\n"),
+        site.get(&rest).is(200).json()["content"].to_string(),
+        site.call("GET", &rest, &headers, None).is(200).body,
+        site.get(&format!("/dags/copy_orders/runs/{RUNNING_RUN}/tasks/load")).is(200).body,
+    ] {
+        assert!(text.contains("***") && !text.contains("secretvalue"), "{text}");
+    }
+}
+
 #[test]
 fn a_stream_ends_before_rights_are_stale() {
     let site = Site::start_with(|options| options.patience.stream = Duration::from_millis(300));
