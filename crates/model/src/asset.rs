@@ -6,27 +6,38 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::address;
 use crate::ids::{DagId, MAX_ID_LENGTH, RunId, TaskId};
 use crate::schedule::DataInterval;
 
 /// The name of an asset: anything without blanks and control characters, `s3://lake/orders` or `orders`; at most 250
-/// bytes.
+/// bytes. Everybody sees it, and a part of it cannot be hidden without making another of it: it has no password.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AssetName(String);
 
 /// Why a text is no name of an asset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "'{0}' is not the name of an asset; write 1 to 250 characters without blanks, such as orders or s3://lake/orders"
-)]
-pub struct AssetNameError(String);
+pub enum AssetNameError {
+    #[error(
+        "'{0}' is not the name of an asset; write 1 to 250 characters without blanks, such as orders or s3://lake/orders"
+    )]
+    Shape(String),
+    #[error(
+        "the name of an asset is shown to everybody, and this one has a password in it; leave the password out, as in \
+         pg://db/orders, and keep it in a connection"
+    )]
+    Password,
+}
 
 impl AssetName {
     pub fn parse(text: &str) -> Result<Self, AssetNameError> {
+        if !address::passwords(text).is_empty() {
+            return Err(AssetNameError::Password);
+        }
         let fits = !text.is_empty() && text.len() <= MAX_ID_LENGTH;
         if !fits || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(AssetNameError(text.chars().take(60).collect()));
+            return Err(AssetNameError::Shape(text.chars().take(60).collect()));
         }
         Ok(Self(text.to_owned()))
     }
@@ -137,5 +148,17 @@ mod tests {
             assert!(AssetName::parse(bad).is_err(), "{bad:?}");
         }
         assert!(AssetName::parse("s3://lake/주문?x=1").is_ok());
+    }
+
+    #[test]
+    fn names_have_no_passwords() {
+        let error = AssetName::parse("pg://user:secretpw123@db/orders").unwrap_err();
+        assert_eq!(error, AssetNameError::Password);
+        assert!(!error.to_string().contains("secretpw123"));
+        let too_long = format!("pg://user:secretpw123@db/{}", "x".repeat(250));
+        assert_eq!(AssetName::parse(&too_long), Err(AssetNameError::Password), "its begin is not told either");
+        for good in ["pg://db/orders", "pg://user@db:5432/orders", "orders:daily"] {
+            assert!(AssetName::parse(good).is_ok(), "{good}");
+        }
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! May import no other room.
 
+pub mod address;
 pub mod alert;
 pub mod asset;
 pub mod calendar;

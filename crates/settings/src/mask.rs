@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use millrace_model::address;
 use serde_json::{Map, Value};
 
 use escapes::Unescaped;
@@ -30,42 +31,21 @@ pub const MIN_LENGTH: usize = 5;
 /// In bytes. A longer secret is hidden under its name only: to seek it in every text would cost more than it is worth.
 const LONGEST: usize = 16 * 1024;
 
-/// Where the passwords of addresses like `https://name:password@host` stand in a text: byte ranges, in order.
-fn address_passwords(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut from = 0;
-    while let Some(place) = text[from..].find("://") {
-        let begin = from + place + 3;
-        let end = text[begin..]
-            .find(|letter: char| letter.is_whitespace() || matches!(letter, '/' | '"' | '\'' | '<' | '>' | '?' | '#'))
-            .map_or(text.len(), |length| begin + length);
-        let authority = &text[begin..end];
-        if let Some(at) = authority.rfind('@')
-            && let Some(colon) = authority[..at].find(':')
-            && colon + 1 < at
-        {
-            found.push(begin + colon + 1..begin + at);
-        }
-        from = end;
-    }
-    found
-}
-
 /// The passwords that stand in addresses of this text.
 pub fn passwords_in_addresses(text: &str) -> Vec<String> {
-    address_passwords(text).into_iter().map(|range| text[range].to_owned()).filter(|found| found != MASK).collect()
+    address::passwords(text).into_iter().map(|range| text[range].to_owned()).filter(|found| found != MASK).collect()
 }
 
 /// Whether `***` stands in an address as its password.
 pub fn has_masked_password(text: &str) -> bool {
-    address_passwords(text).into_iter().any(|range| &text[range] == MASK)
+    address::passwords(text).into_iter().any(|range| &text[range] == MASK)
 }
 
 /// The text with `***` for each password that stands in an address.
 pub fn mask_addresses(text: &str) -> String {
-    let mut found = address_passwords(text);
+    let mut found = address::passwords(text);
     if let Some(plain) = Unescaped::of(text) {
-        found.extend(address_passwords(&plain.text).into_iter().map(|range| plain.place(range)));
+        found.extend(address::passwords(&plain.text).into_iter().map(|range| plain.place(range)));
         found.sort_unstable_by_key(|range| (range.start, range.end));
     }
     hidden(text, found)

@@ -15,7 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("dagfile", &["model", "template", "operator-api"]),
     ("planner", &["model"]),
     ("migrations", &[]),
-    ("settings", &[]),
+    ("settings", &["model"]),
     ("store", &["model", "migrations"]),
     ("logs", &[]),
     ("memory", &[]),
