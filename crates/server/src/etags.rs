@@ -2,20 +2,23 @@
 //!
 //! A GET of the API says `ETag`, a digest of what it answers; `If-None-Match` with the same one is answered with 304 and
 //! no body. A change with `If-Match` is made only if a GET of the same address would still answer that: of two people who
-//! change what both of them saw, the second is told.
+//! change what both of them saw, the second is told. Where an answer hides secrets, it is [`Versioned`] by what it hides.
 //!
 //! Connections, variables and pools are read, merged with what a request names, and written: whoever changes one waits for
 //! whoever does already, with `If-Match` or without.
 
-use axum::Router;
+use std::fmt::Debug;
+
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json, Router};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use millrace_model::error_code::ErrorCode;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::access::permission::{Access, Act};
@@ -32,6 +35,29 @@ const LONGEST: usize = 8 * 1024 * 1024;
 pub(crate) struct Versions {
     pub server: Shared,
     pub routes: Router,
+}
+
+/// An answer that does not show all that makes it another one.
+pub(crate) struct Versioned<T> {
+    pub shown: Json<T>,
+    /// Of what is stored.
+    pub version: String,
+}
+
+/// Goes into the ETag beside the body.
+#[derive(Clone)]
+struct Version(String);
+
+impl<T: Serialize> IntoResponse for Versioned<T> {
+    fn into_response(self) -> Response {
+        (Extension(Version(self.version)), self.shown).into_response()
+    }
+}
+
+/// Of rows as they are stored. Secrets are sealed anew whenever they are written: another one shows, though it is drawn as
+/// `***`, and nobody can try what it is by guessing.
+pub(crate) fn version_of(rows: &impl Debug) -> String {
+    digest(format!("{rows:?}").as_bytes())
 }
 
 pub(crate) async fn versions(State(versions): State<Versions>, request: Request, next: Next) -> Response {
@@ -100,8 +126,9 @@ async fn shown(versions: &Versions, uri: Uri, person: Option<Person>) -> Answer<
     if !response.status().is_success() {
         return Err(nothing_to_see());
     }
+    let version = response.extensions().get().cloned();
     let body = to_bytes(response.into_body(), LONGEST).await;
-    body.map(|body| tag_of(&body))
+    body.map(|body| tag_of(&body, version.as_ref()))
         .map_err(|_| Problem::new(ErrorCode::PRECONDITION_FAILED, "it is too long to compare"))
 }
 
@@ -115,7 +142,7 @@ async fn with_tag(response: Response, known: &[String]) -> Response {
         let text = "the answer is too long; ask for less with limit";
         return Problem::new(ErrorCode::BODY_TOO_LARGE, text).into_response();
     };
-    let tag = tag_of(&body);
+    let tag = tag_of(&body, parts.extensions.get());
     let is_known = known.iter().any(|known| known == "*" || *known == tag);
     if let Ok(value) = HeaderValue::from_str(&tag) {
         parts.headers.insert(header::ETAG, value);
@@ -129,8 +156,11 @@ async fn with_tag(response: Response, known: &[String]) -> Response {
     Response::from_parts(parts, Body::from(body))
 }
 
-fn tag_of(body: &Bytes) -> String {
-    format!("\"{}\"", digest(body))
+fn tag_of(body: &Bytes, version: Option<&Version>) -> String {
+    match version {
+        None => format!("\"{}\"", digest(body)),
+        Some(Version(version)) => format!("\"{}\"", digest(&[version.as_bytes(), body].concat())),
+    }
 }
 
 /// Enough of SHA-256 to tell versions of a thing apart, in hexadecimal.
@@ -155,6 +185,10 @@ mod tests {
         headers.insert(header::IF_MATCH, HeaderValue::from_static("\"a\", W/\"b\" ,, *"));
         headers.append(header::IF_MATCH, HeaderValue::from_static("\"c\""));
         assert_eq!(list(&headers, &header::IF_MATCH).unwrap(), ["\"a\"", "\"b\"", "*", "\"c\""]);
-        assert_ne!(tag_of(&Bytes::from_static(b"a")), tag_of(&Bytes::from_static(b"b")));
+        let tag = |body: &'static str, version: Option<&str>| {
+            tag_of(&Bytes::from_static(body.as_bytes()), version.map(|it| Version(it.to_owned())).as_ref())
+        };
+        let different = [tag("a", None), tag("b", None), tag("a", Some("1")), tag("a", Some("2")), tag("b", Some("2"))];
+        assert_eq!(different.iter().collect::<std::collections::BTreeSet<_>>().len(), 5, "{different:?}");
     }
 }

@@ -19,6 +19,7 @@ use super::{Given, body, bulk, listed, paged};
 use crate::access::permission::Act;
 use crate::access::person::Person;
 use crate::doors::Doors;
+use crate::etags::{Versioned, version_of};
 use crate::links;
 use crate::openapi::{Kind, op};
 use crate::problem::{Answer, Problem};
@@ -63,13 +64,15 @@ pub(super) fn doors() -> Doors {
         .does(op("Delete a connection").gives_nothing())
 }
 
-pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Connections>> {
+pub(crate) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Versioned<Connections>> {
+    // First: who writes meanwhile is noticed.
+    let version = version_of(&server.store().connections().await?);
     let part = parameters.part("connection_id_pattern").map(|part| part.to_lowercase());
     let wanted = |row: &&NamedConnection| part.as_ref().is_none_or(|part| row.conn_id.to_lowercase().contains(part));
     let rows = server.options.vault.connections().await?;
     let connections = rows.iter().filter(wanted).map(connection_value).collect();
     let (connections, total_entries) = paged(connections, &parameters, ORDERS)?;
-    Ok(Json(Connections { connections, total_entries }))
+    Ok(Versioned { shown: Json(Connections { connections, total_entries }), version })
 }
 
 const ORDERS: &[&str] = &["connection_id", "conn_type", "description", "host", "port"];
@@ -133,8 +136,9 @@ pub(crate) struct ConnectionAnswer {
     message: String,
 }
 
-pub(crate) async fn get(State(server): State<Shared>, Path(conn_id): Path<String>) -> Answer<Json<Connection>> {
-    Ok(Json(connection_value(&server.named_connection(&conn_id).await?)))
+pub(crate) async fn get(State(server): State<Shared>, Path(conn_id): Path<String>) -> Answer<Versioned<Connection>> {
+    let version = version_of(&server.store().connection(&conn_id).await?);
+    Ok(Versioned { shown: Json(connection_value(&server.named_connection(&conn_id).await?)), version })
 }
 
 pub(crate) async fn create(
@@ -186,7 +190,7 @@ fn test_path() -> Path<String> {
     Path("test".to_owned())
 }
 
-pub(crate) async fn get_test(state: State<Shared>) -> Answer<Json<Connection>> {
+pub(crate) async fn get_test(state: State<Shared>) -> Answer<Versioned<Connection>> {
     get(state, test_path()).await
 }
 

@@ -14,6 +14,7 @@ use super::update_mask::UpdateMask;
 use super::{Given, body, emptied, listed, paged};
 use crate::access::permission::Act;
 use crate::access::person::Person;
+use crate::etags::{Versioned, version_of};
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::server::{Server, Shared};
@@ -79,20 +80,23 @@ pub(crate) struct VariablePatch {
     description: Option<String>,
 }
 
-pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Variables>> {
+pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Versioned<Variables>> {
+    // First: who writes meanwhile is noticed.
+    let version = version_of(&server.store().variables().await?);
     let mut rows = server.options.vault.variables().await?;
     if let Some(part) = parameters.part("variable_key_pattern").map(|part| part.to_lowercase()) {
         rows.retain(|row| row.key.to_lowercase().contains(&part));
     }
     let variables = rows.iter().map(|row| variable(&server, row)).collect();
     let (variables, total_entries) = paged(variables, &parameters, ORDERS)?;
-    Ok(Json(Variables { variables, total_entries }))
+    Ok(Versioned { shown: Json(Variables { variables, total_entries }), version })
 }
 
 pub(super) const ORDERS: &[&str] = &["key", "description", "origin"];
 
-pub(super) async fn get(State(server): State<Shared>, Path(key): Path<String>) -> Answer<Json<Variable>> {
-    Ok(Json(variable(&server, &server.named_variable(&key).await?)))
+pub(super) async fn get(State(server): State<Shared>, Path(key): Path<String>) -> Answer<Versioned<Variable>> {
+    let version = version_of(&server.store().variable(&key).await?);
+    Ok(Versioned { shown: Json(variable(&server, &server.named_variable(&key).await?)), version })
 }
 
 pub(super) async fn create(

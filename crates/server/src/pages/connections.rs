@@ -11,9 +11,10 @@ use minijinja::Value as View;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::seen::{check_seen, version_of};
+use super::seen::check_seen;
 use crate::access::person::Person;
 use crate::api::{ConnectionAnswer, form_of, try_connection};
+use crate::etags::version_of;
 use crate::links;
 use crate::problem::Answer;
 use crate::rendering::{Wishes, merged, values};

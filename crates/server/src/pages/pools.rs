@@ -8,8 +8,9 @@ use millrace_model::dag::DEFAULT_POOL;
 use millrace_store::PoolRow;
 use serde::{Deserialize, Serialize};
 
-use super::seen::{check_seen, version_of};
+use super::seen::check_seen;
 use crate::access::person::Person;
+use crate::etags::version_of;
 use crate::links;
 use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};

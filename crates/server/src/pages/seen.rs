@@ -1,18 +1,9 @@
 //! Forms bring along which version of a thing they were drawn from: of two who change what both of them saw, the second is
 //! told, and a form for a new thing replaces none that is there.
 
-use std::fmt::Debug;
-
 use millrace_model::error_code::ErrorCode;
 
-use crate::etags::digest;
 use crate::problem::{Answer, Problem};
-
-/// Of a row as it is stored. Secrets are sealed anew whenever they are written: another one shows, though it is drawn as
-/// `***`.
-pub(super) fn version_of(row: &impl Debug) -> String {
-    digest(format!("{row:?}").as_bytes())
-}
 
 /// `seen` is what the form brought, empty for a new thing; `now` is the version that is there. `kind` and `name` say what
 /// it is.

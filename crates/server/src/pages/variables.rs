@@ -10,9 +10,10 @@ use millrace_settings::mask::MASK;
 use millrace_vault::{NamedVariable, Origin};
 use serde::{Deserialize, Serialize};
 
-use super::seen::{check_seen, version_of};
+use super::seen::check_seen;
 use crate::access::person::Person;
 use crate::api::VariableBody;
+use crate::etags::version_of;
 use crate::links;
 use crate::problem::{Answer, Problem};
 use crate::rendering::{Wishes, values};

@@ -178,6 +178,42 @@ fn a_change_can_be_made_to_hold_for_what_was_seen() {
     site.call("GET", path, &unchanged, None).is(200);
 }
 
+/// What is drawn as `***` before and after is another thing all the same.
+#[test]
+fn a_secret_that_was_changed_is_noticed() {
+    let site = Site::start();
+    let connection =
+        json!({"connection_id": "pg1", "conn_type": "postgres", "host": "db", "password": "the first one"});
+    site.send("POST", "/api/v1/connections", &connection).is(201);
+    let nested = json!({"connection_id": "api1", "conn_type": "http", "extra": {"api_key": "the first one"}});
+    site.send("POST", "/api/v1/connections", &nested).is(201);
+    site.send("POST", "/api/v1/variables", &json!({"key": "db_password", "value": "the first one"})).is(201);
+    for (list, name, secret) in [
+        ("/api/v1/connections", "pg1", json!({"password": "another one"})),
+        ("/api/v1/connections", "api1", json!({"extra": {"api_key": "another one"}})),
+        ("/api/v1/variables", "db_password", json!({"value": "another one"})),
+    ] {
+        let path = format!("{list}/{name}");
+        let (seen, seen_list) = (site.get(&path).is(200), site.get(list).is(200));
+        let unchanged = |path: &str, tag: &str| {
+            site.call("GET", path, &[("authorization", ADMIN), ("if-none-match", tag)], None).status == 304
+        };
+        assert!(unchanged(&path, seen.header("etag")) && unchanged(list, seen_list.header("etag")), "{path}");
+        site.send("PATCH", &path, &secret).is(200);
+        assert_eq!(site.get(&path).json(), seen.json(), "it looks as before");
+        assert!(!unchanged(&path, seen.header("etag")) && !unchanged(list, seen_list.header("etag")), "{path}");
+        let late = |method: &str, path: &str, tag: &str, body: &Value| {
+            let headers = [("authorization", ADMIN), ("content-type", "application/json"), ("if-match", tag)];
+            site.call(method, path, &headers, Some(&body.to_string())).is(412)
+        };
+        late("PATCH", &path, seen.header("etag"), &json!({"description": "mine"}));
+        late("PATCH", list, seen_list.header("etag"), &json!({"actions": []}));
+        let refused = late("DELETE", &path, seen.header("etag"), &json!({}));
+        assert_eq!(refused.header("etag"), site.get(&path).header("etag"));
+        assert_eq!(site.get(&path).json(), seen.json(), "nothing was done");
+    }
+}
+
 /// The second browser saves a form of something that the first has deleted.
 #[test]
 fn what_was_deleted_meanwhile_is_not_changed() {
