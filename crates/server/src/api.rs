@@ -143,8 +143,8 @@ fn people_doors() -> Doors {
                 .query("dag_id", Kind::Text, "Of this DAG")
                 .query("run_id", Kind::Text, "Of this run")
                 .query("task_id", Kind::Text, "Of this task")
-                .query("included_events", Kind::Text, "What; may be repeated")
-                .query("excluded_events", Kind::Text, "What is left out; may be repeated")
+                .many("included_events", Kind::Text, "What; may be repeated")
+                .many("excluded_events", Kind::Text, "What is left out; may be repeated")
                 .query("after", Kind::Instant, "From then on")
                 .query("before", Kind::Instant, "Before then")
                 .ordered(audit::ORDERS)
@@ -154,16 +154,14 @@ fn people_doors() -> Doors {
         .does(op("Show one event").gives::<audit::EventLog>())
 }
 
-const DAG_FILTERS: [(&str, Kind, &str); 3] = [
-    ("dag_id_pattern", Kind::Text, "A part of the id"),
-    ("tags", Kind::Text, "With this tag; in the list it may be repeated"),
-    ("paused", Kind::Flag, "Only paused ones, or only others"),
-];
-
 fn dag_doors() -> Doors {
     use Act::{DeleteHistory, PauseDags, ReadDags};
-    let filtered =
-        |summary| DAG_FILTERS.into_iter().fold(op(summary), |op, (name, kind, text)| op.query(name, kind, text));
+    let filtered = |summary| {
+        op(summary)
+            .query("dag_id_pattern", Kind::Text, "A part of the id")
+            .many("tags", Kind::Text, "With this tag; may be repeated")
+            .query("paused", Kind::Flag, "Only paused ones, or only others")
+    };
     under()
         .get("/dags", ReadDags, dags::list)
         .does(
@@ -171,10 +169,10 @@ fn dag_doors() -> Doors {
                 .page()
                 .query("exclude_stale", Kind::Flag, "Without those whose file is gone")
                 .query("tags_match_mode", Kind::Words(&["any", "all"]), "Of several tags, any of them or all")
-                .query("owners", Kind::Text, "Of this owner; may be repeated")
+                .many("owners", Kind::Text, "Of this owner; may be repeated")
                 .query("dag_display_name_pattern", Kind::Text, "A part of the id, which is what is shown of a DAG")
                 .query("has_import_errors", Kind::Flag, "Only those whose file cannot be read now, or only others")
-                .query("last_dag_run_state", Kind::Text, "Whose newest run is in this state; may be repeated")
+                .many("last_dag_run_state", Kind::Text, "Whose newest run is in this state; may be repeated")
                 .ordered(dags::ORDERS)
                 .gives::<dags::Dags>(),
         )
@@ -219,7 +217,12 @@ fn dag_doors() -> Doors {
                 .gives::<stats::DagTags>(),
         )
         .get("/dagStats", ReadDags, stats::runs)
-        .does(op("Count runs by state").page().query("dag_ids", Kind::Text, "Of these").gives::<stats::DagStats>())
+        .does(
+            op("Count runs by state")
+                .page()
+                .many("dag_ids", Kind::Text, "Of this DAG; may be repeated")
+                .gives::<stats::DagStats>(),
+        )
         .get("/plan", ReadDags, plan::all)
         .does(plan_of("List what will run"))
         .get("/dags/{dag_id}/plan", ReadDags, plan::dag)

@@ -97,8 +97,8 @@ pub(crate) struct DoorPlan {
 struct Behind {
     method: Method,
     access: Access,
-    /// What may stand behind the address; of a page nobody looks.
-    parameters: Option<Vec<&'static str>>,
+    /// What may stand behind the address, and whether more than once; of a page nobody looks.
+    parameters: Option<Vec<(&'static str, bool)>>,
 }
 
 impl DoorPlan {
@@ -123,8 +123,8 @@ impl DoorPlan {
         self.behind(method, path).map(|door| door.access)
     }
 
-    /// The names that may stand behind an address of the API.
-    pub fn parameters(&self, method: &Method, path: &str) -> Option<&[&'static str]> {
+    /// The names that may stand behind an address of the API, and whether more than once.
+    pub fn parameters(&self, method: &Method, path: &str) -> Option<&[(&'static str, bool)]> {
         self.behind(method, path)?.parameters.as_deref()
     }
 }

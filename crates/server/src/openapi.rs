@@ -44,6 +44,26 @@ impl Kind {
     }
 }
 
+/// One parameter behind the address.
+#[derive(Clone, Copy)]
+struct Asked {
+    name: &'static str,
+    kind: Kind,
+    text: &'static str,
+    is_many: bool,
+}
+
+impl Asked {
+    fn parameter(&self) -> Value {
+        let (name, text, schema) = (self.name, self.text, self.kind.schema());
+        if !self.is_many {
+            return json!({"name": name, "in": "query", "description": text, "schema": schema});
+        }
+        let schema = json!({"type": "array", "items": schema});
+        json!({"name": name, "in": "query", "description": text, "style": "form", "explode": true, "schema": schema})
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Given {
     status: u16,
@@ -56,7 +76,7 @@ struct Given {
 #[derive(Clone)]
 pub struct Operation {
     summary: &'static str,
-    query: Vec<(&'static str, Kind, &'static str)>,
+    query: Vec<Asked>,
     headers: Vec<(&'static str, &'static str)>,
     takes: Option<SchemaOf>,
     gives: Vec<Given>,
@@ -77,9 +97,14 @@ pub(crate) fn op(summary: &'static str) -> Operation {
 }
 
 impl Operation {
-    /// The names that may stand behind the address.
-    pub(crate) fn parameters(&self) -> Vec<&'static str> {
-        self.query.iter().map(|(name, ..)| *name).collect()
+    /// The names that may stand behind the address, and whether more than once.
+    pub(crate) fn parameters(&self) -> Vec<(&'static str, bool)> {
+        self.query.iter().map(|asked| (asked.name, asked.is_many)).collect()
+    }
+
+    /// Of such answers the ETag is told.
+    fn gives_json(&self) -> bool {
+        self.gives.iter().any(|given| given.status == 200 && given.kind == JSON)
     }
 
     pub fn summary(&self) -> &'static str {
@@ -100,7 +125,13 @@ impl Operation {
     }
 
     pub(crate) fn query(mut self, name: &'static str, kind: Kind, text: &'static str) -> Self {
-        self.query.push((name, kind, text));
+        self.query.push(Asked { name, kind, text, is_many: false });
+        self
+    }
+
+    /// May stand there several times, with a value of this kind each.
+    pub(crate) fn many(mut self, name: &'static str, kind: Kind, text: &'static str) -> Self {
+        self.query.push(Asked { name, kind, text, is_many: true });
         self
     }
 
@@ -268,14 +299,35 @@ impl Schemas {
             if let Some(schema) = given.schema {
                 entry["content"][given.kind] = json!({"schema": schema(&mut self.writes)});
             }
+            if has_version(door, operation) && given.kind == JSON {
+                let text = "The version of what is shown, for If-None-Match, and for If-Match of a change";
+                entry["headers"]["ETag"] = json!({"description": text, "schema": {"type": "string"}});
+            }
         }
-        if door.method == Method::GET && door.access != Access::Open {
+        if has_version(door, operation) {
             responses.insert("304".to_owned(), json!({"description": "As If-None-Match says it is"}));
         }
         for (status, text) in refusals(door, operation) {
             responses.insert(status.to_owned(), refusal(text));
         }
         Value::Object(responses)
+    }
+}
+
+/// Whether what it shows has an ETag.
+fn has_version(door: &Door, operation: &Operation) -> bool {
+    door.method == Method::GET && door.access != Access::Open && operation.gives_json()
+}
+
+/// What every address of its kind takes, beside what it says of itself.
+fn conditions(door: &Door, operation: &Operation) -> Option<(&'static str, &'static str)> {
+    let replaces = [Method::PATCH, Method::PUT, Method::DELETE].contains(&door.method);
+    if has_version(door, operation) {
+        Some(("If-None-Match", "ETags that are known: 304 if it is one of them still"))
+    } else if replaces {
+        Some(("If-Match", "The ETag that a GET of this address told: 412 if it is another now"))
+    } else {
+        None
     }
 }
 
@@ -309,14 +361,11 @@ fn parameters(door: &Door, operation: &Operation) -> Vec<Value> {
         let schema = if is_number(name) { Kind::Number.schema() } else { Kind::Text.schema() };
         json!({"name": name, "in": "path", "required": true, "schema": schema})
     });
-    let in_query = operation
-        .query
-        .iter()
-        .map(|(name, kind, text)| json!({"name": name, "in": "query", "description": text, "schema": kind.schema()}));
-    let in_headers = operation
-        .headers
-        .iter()
-        .map(|(name, text)| json!({"name": name, "in": "header", "description": text, "schema": {"type": "string"}}));
+    let in_query = operation.query.iter().map(Asked::parameter);
+    let in_headers =
+        operation.headers.iter().copied().chain(conditions(door, operation)).map(
+            |(name, text)| json!({"name": name, "in": "header", "description": text, "schema": {"type": "string"}}),
+        );
     in_path.chain(in_query).chain(in_headers).collect()
 }
 

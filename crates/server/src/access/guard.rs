@@ -23,6 +23,7 @@ use crate::doors::DoorPlan;
 use crate::links;
 use crate::listener::Peer;
 use crate::problem::{Answer, Problem};
+use crate::query::shortened;
 use crate::server::{Server, Shared};
 
 /// The largest request body, in bytes.
@@ -162,18 +163,24 @@ async fn admit(gate: &Gate, client: &Client, mut request: Request) -> Result<Adm
     Ok(Admitted { request, person: Some(person), cookie })
 }
 
-/// A filter that is not known would choose everything, and a change that should only have been tried would be made.
-fn check_parameters(uri: &Uri, known: &[&str]) -> Answer<()> {
+/// A filter that is not known would choose everything, and a change that should only have been tried would be made. A second
+/// value where one is taken would leave out what it should choose.
+fn check_parameters(uri: &Uri, known: &[(&str, bool)]) -> Answer<()> {
     let Ok(Query(given)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else { return Ok(()) };
-    match given.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-        None => Ok(()),
-        Some((name, _)) => {
-            let name: String = name.chars().take(40).collect();
-            let there_are = if known.is_empty() { "none at all".to_owned() } else { known.join(", ") };
+    for (place, (name, _)) in given.iter().enumerate() {
+        let Some((known, is_many)) = known.iter().find(|(known, _)| known == name) else {
+            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            let name = shortened(name);
+            let there_are = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
             let text = format!("there is no parameter '{name}' here; there are {there_are}");
-            Err(Problem::invalid(text).with("path", name.into()))
+            return Err(Problem::invalid(text).with("path", name.into()));
+        };
+        if !is_many && given[..place].iter().any(|(before, _)| before == name) {
+            let text = format!("the parameter '{known}' is here more than once, and takes one value");
+            return Err(Problem::invalid(text).with("path", (*known).into()));
         }
     }
+    Ok(())
 }
 
 /// Whether this person may do what the address asks for; nothing is behind an address without an entry.

@@ -48,12 +48,16 @@ pub(crate) async fn list(
 pub(super) fn filtered(operation: Operation) -> Operation {
     dates(operation)
         .page()
-        .query("state", Kind::Text, "In this state; may be repeated, as what follows")
+        .many("state", Kind::Text, "In this state; may be repeated")
         .query("task_display_name_pattern", Kind::Text, "A part of the task's name")
-        .query("operator", Kind::Text, "With this operator")
-        .query("pool", Kind::Text, "In this pool")
-        .query("map_index", Kind::Number, "Of a mapped task, counted from 0; -1: of one that is not mapped")
-        .query("try_number", Kind::Number, "That had so many tries")
+        .many("operator", Kind::Text, "With this operator; may be repeated")
+        .many("pool", Kind::Text, "In this pool; may be repeated")
+        .many(
+            "map_index",
+            Kind::Number,
+            "Of a mapped task, counted from 0; -1: of one that is not mapped; may be repeated",
+        )
+        .many("try_number", Kind::Number, "That had so many tries; may be repeated")
         .query("duration_gte", Kind::Seconds, "That took so long, or longer")
         .query("duration_lte", Kind::Seconds, "That took so long at the most")
         .ordered(ORDERS)

@@ -27,13 +27,13 @@ pub(super) fn doors() -> Doors {
         .does(
             dates(op("List runs, newest first; ~ for those of every DAG"))
                 .page()
-                .query(
+                .many(
                     "state",
                     Kind::Words(&["queued", "running", "success", "failed"]),
                     "In this state; may be repeated",
                 )
                 .query("run_type", Kind::Text, "scheduled, manual, backfill or asset_triggered")
-                .query("dag_ids", Kind::Text, "Of this DAG, where the address says ~; may be repeated")
+                .many("dag_ids", Kind::Text, "Of this DAG, where the address says ~; may be repeated")
                 .query("run_id_pattern", Kind::Text, "A part of the run's id")
                 .query("duration_gte", Kind::Seconds, "That took so long, or longer")
                 .query("duration_lte", Kind::Seconds, "That took so long at the most")

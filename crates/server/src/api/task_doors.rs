@@ -24,9 +24,9 @@ pub(super) fn doors() -> Doors {
         .get("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ReadDags, instances::list)
         .does(
             instances::filtered(op("List the task instances of a run; ~ for every run, or every DAG and run, newest first"))
-                .query("task_id", Kind::Text, "Of this task; may be repeated")
-                .query("dag_ids", Kind::Text, "Of this DAG, where the address says ~; may be repeated")
-                .query("dag_run_ids", Kind::Text, "Of the run of this name, where the address says ~; may be repeated")
+                .many("task_id", Kind::Text, "Of this task; may be repeated")
+                .many("dag_ids", Kind::Text, "Of this DAG, where the address says ~; may be repeated")
+                .many("dag_run_ids", Kind::Text, "Of the run of this name, where the address says ~; may be repeated")
                 .gives::<instances::TaskInstances>(),
         )
         .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ChangeRuns, bulk::instances)

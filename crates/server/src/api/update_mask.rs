@@ -10,7 +10,7 @@ const NAME: &str = "update_mask";
 pub(super) struct UpdateMask(Vec<String>);
 
 pub(super) fn masked(operation: Operation) -> Operation {
-    operation.query(NAME, Kind::Text, "Change only this member of the body; may be repeated")
+    operation.many(NAME, Kind::Text, "Change only this member of the body; may be repeated")
 }
 
 impl UpdateMask {

@@ -104,6 +104,41 @@ fn every_filter_of_every_list_narrows_it_or_is_refused() {
     assert!(empty.is_empty(), "there is nothing to choose from: {empty:?}");
 }
 
+/// Each parameter of a query that the document declares for this door: its name, and whether it is a list.
+fn declared(document: &Value, door: &millrace_server::Door) -> Vec<(String, bool)> {
+    let parameters = &document["paths"][&door.path][door.method.as_str().to_lowercase()]["parameters"];
+    let of_query = parameters.as_array().into_iter().flatten().filter(|one| one["in"] == "query");
+    of_query.map(|one| (one["name"].as_str().unwrap().to_owned(), one["schema"]["type"] == "array")).collect()
+}
+
+/// The second would be left out of what is chosen, without a word.
+#[test]
+fn a_second_value_is_taken_where_the_document_says_so_and_refused_elsewhere() {
+    let site = Site::start();
+    let document = site.get("/api/v1/openapi.json").json();
+    let (mut ones, mut lists) = (0, 0);
+    for door in millrace_server::doors().iter().filter(|door| door.path.starts_with("/api/")) {
+        for (name, is_list) in declared(&document, door) {
+            let here = address(door);
+            let sign = if here.contains('?') { '&' } else { '?' };
+            let path = format!("{here}{sign}{name}=1&{name}=2");
+            let is_refused = |body: &str| body.contains(&format!("'{name}' is here more than once"));
+            if !is_list {
+                let answer = site.send(door.method.as_str(), &path, &json!({}));
+                assert!(answer.status == 422 && is_refused(&answer.body), "{path}: {}", answer.body);
+                ones += 1;
+            } else if door.method == "GET" {
+                assert!(!is_refused(&site.get(&path).body), "{path}");
+                lists += 1;
+            }
+        }
+    }
+    assert!(ones > 150 && lists > 20, "{ones} {lists}");
+    let runs = "/api/v1/dags/~/dagRuns";
+    let all = |query: &str| site.get(&format!("{runs}?{query}")).is(200).json()["total_entries"].clone();
+    assert_eq!((all("state=failed"), all("state=failed&state=running")), (json!(1), json!(2)));
+}
+
 #[test]
 fn the_instances_of_one_run_are_chosen_as_those_of_all() {
     let site = Site::start();

@@ -43,6 +43,37 @@ fn every_address_of_the_api_is_in_the_document() {
     }
 }
 
+#[test]
+fn the_document_says_what_can_be_sent_beside_an_address() {
+    let site = Site::start();
+    let document = site.get("/api/v1/openapi.json").json();
+    let parameter = |path: &str, method: &str, name: &str| {
+        let all = document["paths"][path][method]["parameters"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|one| one["name"] == name).unwrap_or_default()
+    };
+    let tags = parameter("/api/v1/dags", "get", "tags");
+    assert_eq!((&tags["schema"]["type"], &tags["explode"]), (&json!("array"), &json!(true)));
+    let states = parameter("/api/v1/dags/{dag_id}/dagRuns", "get", "state");
+    assert_eq!(states["schema"]["items"]["enum"], json!(["queued", "running", "success", "failed"]));
+    assert_eq!(parameter("/api/v1/dags", "get", "paused")["schema"], json!({"type": "boolean"}));
+    for (method, header) in [("get", "If-None-Match"), ("patch", "If-Match"), ("delete", "If-Match")] {
+        assert_eq!(parameter("/api/v1/pools/{name}", method, header)["in"], "header");
+    }
+    assert_eq!(parameter("/api/v1/events", "get", "If-None-Match"), Value::Null, "a stream has no version");
+    let answer = &document["paths"]["/api/v1/pools/{name}"]["get"]["responses"]["200"];
+    assert_eq!(answer["headers"]["ETag"]["schema"]["type"], "string");
+}
+
+#[test]
+fn the_head_of_an_answer_has_its_version() {
+    let site = Site::start();
+    let path = "/api/v1/pools/default_pool";
+    let (whole, head) = (site.get(path).is(200), site.call("HEAD", path, &[("authorization", VIEWER)], None).is(200));
+    assert_eq!((head.header("etag"), head.body.as_str()), (whole.header("etag"), ""));
+    let known = [("authorization", VIEWER), ("if-none-match", whole.header("etag"))];
+    site.call("HEAD", path, &known, None).is(304);
+}
+
 /// As far as the schemas of the answers go: what must be there is there, and nothing else is.
 #[test]
 fn answers_are_what_the_document_says() {
