@@ -106,6 +106,10 @@ pub struct TableConfig {
     /// `varchar(40)` to a longer one. Otherwise a value that does not fit fails the copy. Redshift widens texts only.
     #[serde(default)]
     pub widen_columns: bool,
+    /// What becomes of columns of the target that may not hold every value of the source's, and are not widened: `ignore`
+    /// (they are told, and a value that does not fit fails the copy), or `fail` before a row is read.
+    #[serde(default)]
+    pub narrow_columns: NarrowColumns,
     /// What is done with a column: `mask` (every value becomes `***`), `hash` (HMAC-SHA256 with the key of `hash_conn_id`),
     /// `drop` (it is not read at all), or `{timezone: Asia/Seoul}` for a column of times without a zone, which become UTC.
     #[serde(default)]
@@ -205,6 +209,14 @@ pub enum RemovedColumns {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+pub enum NarrowColumns {
+    #[default]
+    Ignore,
+    Fail,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Deletes {
     #[default]
     Keep,
@@ -297,6 +309,7 @@ pub struct TablePlan {
     pub new_columns: NewColumns,
     pub removed_columns: RemovedColumns,
     pub widen_columns: bool,
+    pub narrow_columns: NarrowColumns,
     pub columns: Treatments,
     pub source_timezone: Option<String>,
     pub zero_dates: ZeroDates,
@@ -462,6 +475,7 @@ impl TableConfig {
             new_columns: self.new_columns,
             removed_columns: self.removed_columns,
             widen_columns: self.widen_columns,
+            narrow_columns: self.narrow_columns,
             columns: self.columns.clone(),
             source_timezone: rendered_option("source_timezone", self.source_timezone.as_ref())?
                 .filter(|zone: &String| !zone.is_empty()),

@@ -105,6 +105,8 @@ struct Meeting {
     treated: BTreeMap<String, String>,
     /// What was, or would be, done to the target.
     changes: Vec<String>,
+    /// Where the columns of the two differ, in words, with what becomes of it.
+    drift: Vec<String>,
     /// Columns that a target which was there got.
     added: Vec<String>,
     /// The target is there.
@@ -243,6 +245,7 @@ impl TableCopying<'_> {
             "bytes": bytes,
             "watermark": plan.incremental_field.as_ref().map(|field| json!({ "field": field, "from": from, "to": highest })),
             "changes": meeting.changes,
+            "schema_drift": meeting.drift,
             "was_loaded_before": report.was_loaded_before,
             "seconds": seconds,
             "checks": checks::as_json(&passed),
@@ -572,6 +575,7 @@ impl TableCopying<'_> {
             "dry_run": true,
             "select": select,
             "changes": meeting.changes,
+            "schema_drift": meeting.drift,
             "rows_to_copy": expected.get(),
             "rows_tried": rows,
             "watermark": plan.incremental_field.as_ref().map(|field| json!({ "field": field, "from": from })),

@@ -213,7 +213,7 @@ fn not_coming(missing: &[&Column]) -> Option<String> {
 
 fn fits(warehouse: &dyn Warehouse, known: &Column, column: &Incoming, policy: SchemaDrift, found: &mut Comparison) {
     let Some(value) = column.value.as_ref().filter(|value| !warehouse.holds(&known.type_name, value)) else { return };
-    let message = format!("column {} is {value} in the source, and {} may not hold it", known.name, known.type_name);
+    let message = too_narrow(known, value);
     match policy.widened {
         Widened::Fail => found.failures.push(message),
         Widened::Ignore => found.notes.push(format!("{message}: a value that it does not hold is refused")),
@@ -229,6 +229,11 @@ fn fits(warehouse: &dyn Warehouse, known: &Column, column: &Incoming, policy: Sc
             found.alterations.push(Alteration::Widen { column: known.name.clone(), type_name });
         }
     }
+}
+
+/// How a column that does not hold every value of the source's is told.
+pub fn too_narrow(known: &Column, value: &ValueType) -> String {
+    format!("column {} is {value} in the source, and {} may not hold it", known.name, known.type_name)
 }
 
 /// Whether a column of that type holds texts, in any engine's words.

@@ -7,8 +7,8 @@ use millrace_operator_api::{PortErrorKind, TaskError};
 use super::reading::Found;
 use super::{Meeting, TableCopying};
 use crate::parts::column_name::counterpart;
-use crate::parts::copying::config::{NewColumns, RemovedColumns, SyncMode};
-use crate::parts::loads::drift::is_text_type;
+use crate::parts::copying::config::{NarrowColumns, NewColumns, RemovedColumns, SyncMode};
+use crate::parts::loads::drift::{is_text_type, too_narrow};
 use crate::parts::loads::unknown_clock::{self, Pair};
 use crate::parts::report::while_doing;
 
@@ -59,6 +59,7 @@ impl TableCopying<'_> {
             field_is_written: found.field_is_written(&*job.source),
             treated: found.changed,
             changes: Vec::new(),
+            drift: Vec::new(),
             added: Vec::new(),
             exists: true,
         };
@@ -69,12 +70,16 @@ impl TableCopying<'_> {
                 Some(other) => {
                     let type_name = match self.wider(other, &column) {
                         Some(type_name) => {
+                            meeting.drift.push(too_narrow(other, &column.value) + ": it was widened to " + &type_name);
                             meeting.changes.push(format!("widen {} to {type_name}", other.name));
                             let column = other.name.clone();
                             alterations.push(Alteration::Widen { column, type_name: type_name.clone() });
                             type_name
                         }
-                        None => other.type_name.clone(),
+                        None => {
+                            meeting.drift.extend(self.narrow(other, &column)?);
+                            other.type_name.clone()
+                        }
                     };
                     meeting.names.push(other.name.clone());
                     meeting.types.push(Some(type_name));
@@ -85,7 +90,7 @@ impl TableCopying<'_> {
             }
         }
         self.require_zones(&meeting)?;
-        self.look_for_removed(&existing, &meeting)?;
+        self.look_for_removed(&existing, &mut meeting)?;
         if !unknown.is_empty() {
             alterations.extend(self.meet_new(unknown, &existing, &mut meeting)?);
         }
@@ -98,12 +103,34 @@ impl TableCopying<'_> {
 
     /// The type that the target's column is to get, if it is too narrow for the source's and may be changed.
     fn wider(&self, known: &Column, column: &SourceColumn) -> Option<String> {
-        // Texts are read as what the target wants; where it wants no text they are converted or refused one by one.
-        let warehouse = &self.job.warehouse;
-        let is_wanted = self.plan.widen_columns
-            && !warehouse.holds(&known.type_name, &column.value)
-            && (!column.value.is_text() || is_text_type(&known.type_name));
-        is_wanted.then(|| warehouse.column_type(&column.value)).filter(|type_name| *type_name != known.type_name)
+        let is_wanted = self.plan.widen_columns && self.is_too_narrow(known, column);
+        is_wanted
+            .then(|| self.job.warehouse.column_type(&column.value))
+            .filter(|type_name| *type_name != known.type_name)
+    }
+
+    /// Texts are read as what the target wants; where it wants no text they are converted or refused one by one.
+    fn is_too_narrow(&self, known: &Column, column: &SourceColumn) -> bool {
+        !self.job.warehouse.holds(&known.type_name, &column.value)
+            && (!column.value.is_text() || is_text_type(&known.type_name))
+    }
+
+    /// What is told of a column that stays as it is.
+    fn narrow(&self, known: &Column, column: &SourceColumn) -> Result<Option<String>, TaskError> {
+        if !self.is_too_narrow(known, column) {
+            return Ok(None);
+        }
+        let message = too_narrow(known, &column.value);
+        if self.plan.narrow_columns == NarrowColumns::Fail {
+            return Err(TaskError::Fail(format!(
+                "{}: {message} (narrow_columns: fail); widen_columns: true makes it wider where {} can do that",
+                self.at("ensure_table"),
+                self.job.warehouse.engine()
+            )));
+        }
+        let told = format!("{message}: a value that it does not hold is refused");
+        self.context.info(format!("schema of {}: {told}", self.plan.target));
+        Ok(Some(told))
     }
 
     /// A zone for times that go into columns of moments.
@@ -120,7 +147,7 @@ impl TableCopying<'_> {
     }
 
     /// Columns of the target that no value comes in for.
-    fn look_for_removed(&self, existing: &[Column], meeting: &Meeting) -> Result<(), TaskError> {
+    fn look_for_removed(&self, existing: &[Column], meeting: &mut Meeting) -> Result<(), TaskError> {
         let plan = self.plan;
         let missing: Vec<&Column> = existing.iter().filter(|column| !meeting.names.contains(&column.name)).collect();
         if missing.is_empty() {
@@ -134,7 +161,9 @@ impl TableCopying<'_> {
                 plan.target
             )));
         }
-        let message = format!("{}: the source has no column {names}; new rows get the default value", plan.target);
+        let told = format!("the source has no column {names}; new rows get the default value");
+        let message = format!("{}: {told}", plan.target);
+        meeting.drift.push(told);
         // Of a table that is replaced the values that are there are lost.
         if plan.sync_mode == SyncMode::FullSync && missing.iter().any(|column| column.default.is_none()) {
             self.context.warning(message);
@@ -178,10 +207,11 @@ impl TableCopying<'_> {
                 )))
             }
             NewColumns::Ignore => {
-                self.context.warning(format!(
-                    "{}: the source's {names} is not copied, because the target does not have it; new_columns: add makes it",
-                    plan.target
-                ));
+                let told = format!(
+                    "the source's {names} is not copied, because the target does not have it; new_columns: add makes it"
+                );
+                self.context.warning(format!("{}: {told}", plan.target));
+                meeting.drift.push(told);
                 meeting.is_part = true;
                 Ok(Vec::new())
             }
@@ -190,6 +220,9 @@ impl TableCopying<'_> {
                 self.check_names(&added)?;
                 meeting.changes.extend(added.iter().map(|c| format!("add {} {}", c.name, c.type_name)));
                 for column in unknown {
+                    meeting
+                        .drift
+                        .push(format!("column {} comes in, and the table did not have it: it was added", column.name));
                     meeting.added.push(column.name.clone());
                     meeting.names.push(column.name.clone());
                     meeting.types.push(None);
@@ -233,6 +266,7 @@ impl TableCopying<'_> {
             field_is_written,
             treated: changed,
             changes: vec![format!("create {} ({})", plan.target, shown.join(", "))],
+            drift: Vec::new(),
             added: Vec::new(),
             exists: !job.dry_run,
         })
