@@ -137,8 +137,8 @@ trait Named: Sized + Send {
     /// Those that a mask may name.
     const MEMBERS: &'static [&'static str];
     fn name(&self) -> String;
-    /// The same, where the mask does not keep a member as it stands now.
-    fn masked(self, server: &Server, mask: &UpdateMask) -> impl Future<Output = Answer<Self>> + Send;
+    /// The same, with what is there now where a member was not sent or the mask does not name it.
+    fn merged(self, server: &Server, mask: &UpdateMask) -> impl Future<Output = Answer<Self>> + Send;
     fn exists(server: &Server, name: &str) -> impl Future<Output = Answer<bool>> + Send;
     fn put(self, server: &Server, person: &Person) -> impl Future<Output = Answer<()>> + Send;
     fn delete(server: &Server, person: &Person, name: &str) -> impl Future<Output = Answer<()>> + Send;
@@ -194,7 +194,7 @@ async fn one<T: Named>(
         (What::Update, Some(_)) if !exists => {
             return Err(Problem::new(ErrorCode::NOT_FOUND, format!("there is no '{name}'")));
         }
-        (What::Update, Some(whole)) => whole.masked(server, mask).await?.put(server, person).await?,
+        (What::Update, Some(whole)) => whole.merged(server, mask).await?.put(server, person).await?,
         (What::Create, Some(whole)) => whole.put(server, person).await?,
     }
     Ok(true)
@@ -203,7 +203,7 @@ async fn one<T: Named>(
 impl Named for VariableBody {
     const MEMBERS: &'static [&'static str] = VARIABLE_MEMBERS;
 
-    async fn masked(self, _server: &Server, mask: &UpdateMask) -> Answer<Self> {
+    async fn merged(self, _server: &Server, mask: &UpdateMask) -> Answer<Self> {
         let value = mask.kept("value", Some(self.value)).unwrap_or_else(|| MASK.to_owned());
         // What is not named stays.
         Ok(Self { key: self.key, value, description: mask.kept("description", self.description) })
@@ -229,16 +229,13 @@ impl Named for VariableBody {
 impl Named for PoolBody {
     const MEMBERS: &'static [&'static str] = POOL_MEMBERS;
 
-    async fn masked(self, server: &Server, mask: &UpdateMask) -> Answer<Self> {
+    async fn merged(self, server: &Server, mask: &UpdateMask) -> Answer<Self> {
         let before = server.pool(&self.name).await?;
+        let include_deferred = mask.kept("include_deferred", self.include_deferred);
         Ok(Self {
             slots: if mask.keeps("slots") { self.slots } else { before.slots },
-            description: if mask.keeps("description") { self.description } else { before.description },
-            include_deferred: if mask.keeps("include_deferred") {
-                self.include_deferred
-            } else {
-                before.include_deferred
-            },
+            description: mask.kept("description", self.description).or(before.description),
+            include_deferred: include_deferred.or(Some(before.include_deferred)),
             name: self.name,
         })
     }
@@ -286,10 +283,7 @@ impl ConnectionEntity {
 impl Named for ConnectionEntity {
     const MEMBERS: &'static [&'static str] = CONNECTION_MEMBERS;
 
-    async fn masked(self, server: &Server, mask: &UpdateMask) -> Answer<Self> {
-        if mask.keeps_all() {
-            return Ok(self);
-        }
+    async fn merged(self, server: &Server, mask: &UpdateMask) -> Answer<Self> {
         let before = server.named_connection(&self.name()).await?;
         // `***` keeps a secret.
         let Value::Object(mut merged) = before.form.to_masked_value() else {
@@ -338,11 +332,16 @@ pub(super) async fn connections(
     given: Given<BulkBody<ConnectionEntity>>,
 ) -> Answer<Json<BulkAnswer>> {
     let bulk = body(given)?;
-    // What no connection can look like is refused before any is made, as with the others.
+    // What no connection can look like is refused before any is made, as with the others. Of one that is changed the type
+    // is known already.
     for Whole(action) in &bulk.actions {
         for entity in &action.entities {
-            if let Entity::Whole(Whole(entity)) = entity {
-                entity.form()?;
+            if let Entity::Whole(Whole(ConnectionEntity(fields))) = entity {
+                let mut fields = fields.clone();
+                if matches!(action.action, What::Update) {
+                    fields.entry("conn_type").or_insert_with(|| "http".into());
+                }
+                ConnectionEntity(fields).form()?;
             }
         }
     }

@@ -25,15 +25,17 @@ pub(super) const MEMBERS: &[&str] = &["name", "slots", "description", "include_d
 pub(crate) struct CreateBody {
     pub name: String,
     pub slots: i64,
-    #[serde(default)]
+    /// Null is none.
+    #[serde(default, deserialize_with = "emptied")]
     pub description: Option<String>,
     #[serde(default)]
-    pub include_deferred: bool,
+    pub include_deferred: Option<bool>,
 }
 
 impl From<CreateBody> for PoolRow {
     fn from(CreateBody { name, slots, description, include_deferred }: CreateBody) -> Self {
-        Self { name, slots, description, include_deferred }
+        let description = description.filter(|text| !text.is_empty());
+        Self { name, slots, description, include_deferred: include_deferred.unwrap_or_default() }
     }
 }
 

@@ -43,6 +43,43 @@ fn secrets_are_never_shown() {
     assert!(!format!("{rows:?}").contains("correct horse"));
 }
 
+/// A connection whose description was changed had lost its password.
+#[test]
+fn a_change_of_many_leaves_what_it_does_not_name() {
+    let site = Site::start();
+    add(&site);
+    let pool = json!({"name": "etl", "slots": 4, "description": "of the night", "include_deferred": true});
+    site.send("POST", "/api/v1/pools", &pool).is(201);
+    let variable = json!({"key": "region", "value": "seoul", "description": "where"});
+    site.send("POST", "/api/v1/variables", &variable).is(201);
+    for (list, name, entity) in [
+        (ALL, "warehouse", json!({"connection_id": "warehouse", "description": "d"})),
+        (ALL, "warehouse", json!({"connection_id": "warehouse", "conn_type": "postgres", "port": 5433})),
+        ("/api/v1/pools", "etl", json!({"name": "etl", "slots": 7})),
+        ("/api/v1/pools", "etl", json!({"name": "etl", "slots": 7, "description": null})),
+        ("/api/v1/variables", "region", json!({"key": "region", "value": "busan"})),
+    ] {
+        let path = format!("{list}/{name}");
+        let mut wanted = site.get(&path).is(200).json();
+        wanted.as_object_mut().unwrap().extend(entity.as_object().unwrap().clone());
+        let many = json!({"actions": [{"action": "update", "entities": [entity]}]});
+        let done = site.send("PATCH", list, &many).is(200).json();
+        assert_eq!(done["update"]["success"], json!([name]), "{done}");
+        let mut is = site.get(&path).is(200).json();
+        for answer in [&mut wanted, &mut is] {
+            answer.as_object_mut().unwrap().remove("open_slots");
+        }
+        assert_eq!(is, wanted, "{entity}");
+    }
+    let tried = site.send("POST", &format!("{ALL}/test"), &json!({"connection_id": "warehouse"})).is(200).json();
+    assert_eq!(tried["message"], "answers, password of 13 letters");
+    // Who makes it anew replaces it.
+    let anew = json!({"actions": [{"action": "create", "action_on_existence": "overwrite", "entities": [
+        {"connection_id": "warehouse", "conn_type": "postgres"}]}]});
+    site.send("PATCH", ALL, &anew).is(200);
+    assert_eq!(site.get(&format!("{ALL}/warehouse")).json()["password"], Value::Null);
+}
+
 #[test]
 fn case_98_three_stars_keep_what_is_there() {
     let site = Site::start();
