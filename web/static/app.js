@@ -220,8 +220,9 @@ function say(text) {
 }
 
 /* Parts of the page that the server draws anew. */
-async function fetchPart(address, part) {
-  const response = await fetch(address, { headers: { "X-Part": part, "X-Millrace-Page": "1" } });
+async function fetchPart(address, part, byItself = false) {
+  // What nobody asked for keeps no session alive.
+  const response = await fetch(address, { headers: { "X-Part": part, "X-Millrace-Page": byItself ? "itself" : "1" } });
   if (response.status === 401) location.reload();
   if (!response.ok) throw new Error(said("refused", { status: response.status }));
   const holder = document.createElement("template");
@@ -239,7 +240,7 @@ function refreshSoon(part) {
   if (state) { state.again = true; return; }
   const mine = { again: false };
   busy.set(key, mine);
-  redraw(part).catch(() => {}).finally(() => setTimeout(() => {
+  redraw(part, true).catch(() => {}).finally(() => setTimeout(() => {
     busy.delete(key);
     const now = document.getElementById(key);
     if (mine.again && now) refreshSoon(now);
@@ -252,11 +253,11 @@ for (const name of ["pointerup", "pointercancel", "keyup", "blur"]) addEventList
 async function released() {
   for (let tries = 0; isHeld && tries < 20; tries++) await new Promise((then) => setTimeout(then, 50));
 }
-async function redraw(part) {
+async function redraw(part, byItself = false) {
   // One that is no part of its own is taken out of the whole page.
   const isWhole = part.dataset.part === undefined;
   const src = part.dataset.src;
-  const fresh = await fetchPart(src ?? location.pathname + location.search, part.dataset.part ?? "");
+  const fresh = await fetchPart(src ?? location.pathname + location.search, part.dataset.part ?? "", byItself);
   await released();
   const old = document.getElementById(part.id);
   // Somebody has gone on to another place meanwhile.
@@ -371,7 +372,7 @@ addEventListener("pagehide", away);
 
 /* What no event tells of: whether the scheduler lives, for one. */
 async function pulse() {
-  const fresh = await fetchPart("/", "pulse");
+  const fresh = await fetchPart("/", "pulse", true);
   for (const part of [".dot", "#silence"]) {
     const [old, next] = [$(part), $(part, fresh)];
     if (old && next && old.outerHTML !== next.outerHTML) old.replaceWith(next);

@@ -10,7 +10,7 @@ use http::{HeaderMap, header};
 use millrace_model::error_code::ErrorCode;
 
 use crate::access::client::Client;
-use crate::access::guard::identify;
+use crate::access::guard::{Asked, identify};
 use crate::access::permission::Access;
 use crate::problem::{Answer, Problem};
 use crate::server::Shared;
@@ -32,7 +32,7 @@ pub(crate) struct Reader {
 impl Reader {
     /// Whether the same request would be let in now. Where nobody can tell, it would not.
     pub async fn is_let_in(&self) -> bool {
-        let found = identify(&self.server, &self.credentials, &self.client, false).await;
+        let found = identify(&self.server, &self.credentials, &self.client, Asked::ByItself).await;
         let Ok(Some((person, _))) = found else { return false };
         match self.access {
             Access::Open => true,

@@ -135,7 +135,7 @@ async fn admit(gate: &Gate, client: &Client, mut request: Request) -> Result<Adm
     if access == Some(Access::Open) {
         return Ok(Admitted { request, person: None, cookie: None });
     }
-    let identified = identify(server, request.headers(), client, !changes).await;
+    let identified = identify(server, request.headers(), client, Asked::of(&request)).await;
     let Some((person, cookie)) = identified.map_err(IntoResponse::into_response)? else {
         return Err(ask_to_sign_in(&request));
     };
@@ -215,7 +215,29 @@ fn comes_from_elsewhere(headers: &HeaderMap, client: &Client) -> bool {
 
 type Found = Option<(Person, Option<String>)>;
 
-pub(crate) async fn identify(server: &Server, headers: &HeaderMap, client: &Client, rotates: bool) -> Answer<Found> {
+/// How somebody asks, which decides what becomes of their session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    ToRead,
+    ToChange,
+    /// A page that stands open, and perhaps nobody before it: a stream, a part that is drawn anew. It keeps no session alive.
+    ByItself,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        let has = |name: &str, value: &str| {
+            request.headers().get(name).and_then(|it| it.to_str().ok()).is_some_and(|it| it.contains(value))
+        };
+        if has("x-millrace-page", "itself") || has("accept", "text/event-stream") {
+            return Self::ByItself;
+        }
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        if reads { Self::ToRead } else { Self::ToChange }
+    }
+}
+
+pub(crate) async fn identify(server: &Server, headers: &HeaderMap, client: &Client, asked: Asked) -> Answer<Found> {
     if let Some(authorization) = headers.get(header::AUTHORIZATION) {
         let text = authorization.to_str().unwrap_or_default();
         let (scheme, value) = text.split_once(' ').unwrap_or((text, ""));
@@ -230,8 +252,9 @@ pub(crate) async fn identify(server: &Server, headers: &HeaderMap, client: &Clie
         return Ok(person.map(|person| (person, None)));
     }
     let Some(token) = cookie(headers, COOKIE) else { return Ok(None) };
-    let Some((person, session)) = server.person_of_session(token).await? else { return Ok(None) };
-    let cookie = if rotates { server.rotated(&session, token, client).await? } else { None };
+    let is_use = asked != Asked::ByItself;
+    let Some((person, session)) = server.person_of_session(token, is_use).await? else { return Ok(None) };
+    let cookie = if asked == Asked::ToRead { server.rotated(&session, token, client).await? } else { None };
     Ok(Some((person, cookie)))
 }
 

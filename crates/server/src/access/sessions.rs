@@ -116,8 +116,13 @@ impl Server {
         self.person(user, scope, Via::Webhook(row.name.clone()), [0; 32]).await.map(Some)
     }
 
-    pub async fn person_of_session(&self, token: &str) -> Answer<Option<(Person, SessionRow)>> {
-        let found = self.store().use_session(&token_hash(token), self.idle(), self.now()).await?;
+    /// `is_use`: a person asks, and no page by itself.
+    pub async fn person_of_session(&self, token: &str, is_use: bool) -> Answer<Option<(Person, SessionRow)>> {
+        let (hash, idle, now) = (token_hash(token), self.idle(), self.now());
+        let found = match is_use {
+            true => self.store().use_session(&hash, idle, now).await?,
+            false => self.store().see_session(&hash, idle, now).await?,
+        };
         let Some((session, user)) = found else { return Ok(None) };
         let form_key = keyed_digest(session.form_key.as_bytes(), &[b"forms"]);
         let person = self.person(user, Scope::All, Via::Session(session.id), form_key).await?;

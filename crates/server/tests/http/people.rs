@@ -185,6 +185,28 @@ fn a_grant_reaches_its_dags_and_no_other() {
     site.send("POST", "/api/v1/grants", &json!({"username": "nobody", "dag_id": "a", "role": "viewer"})).is(404);
 }
 
+/// A page that stands open asks for itself every few seconds.
+#[test]
+fn a_page_that_stands_open_keeps_no_session_alive() {
+    let site = Site::start_with(|options| options.session_idle_minutes = 2);
+    let cookie = site.sign_in();
+    let get =
+        |path: &str, header: (&str, &str)| site.call("GET", path, &[("cookie", cookie.as_str()), header], None).status;
+    let by_itself = ("x-millrace-page", "itself");
+    for _ in 0..7 {
+        site.advance(TimeDelta::seconds(16));
+        assert_eq!(get("/", by_itself), 200);
+    }
+    site.advance(TimeDelta::seconds(16));
+    assert_eq!(get("/", by_itself), 401, "nobody was there for two minutes");
+    let cookie = site.sign_in();
+    for _ in 0..20 {
+        site.advance(TimeDelta::seconds(16));
+        let answer = site.call("GET", "/", &[("cookie", cookie.as_str()), ("x-part", "pulse")], None);
+        assert_eq!(answer.status, 200, "somebody is there");
+    }
+}
+
 #[test]
 fn a_session_gets_a_new_token_every_hour_and_its_forms_go_on() {
     let site = Site::start_with(|options| options.session_idle_minutes = 120);

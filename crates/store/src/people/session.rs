@@ -69,8 +69,8 @@ impl Store {
         Ok(id)
     }
 
-    /// The session of a token with its person: not ended, used within `idle`, the person not shut out.
-    pub async fn use_session(
+    /// The session of a token with its person: not ended, used within `idle`, the person not shut out. To look is no use.
+    pub async fn see_session(
         &self,
         token_hash: &str,
         idle: Option<TimeDelta>,
@@ -90,8 +90,20 @@ impl Store {
         if session.expires_at <= now || idle.is_some_and(|idle| session.last_used_at + idle <= now) {
             return Ok(None);
         }
+        Ok(Some((session, user)))
+    }
+
+    /// As [`Store::see_session`], and notes that it is used: often enough for `idle`, and not with every request.
+    pub async fn use_session(
+        &self,
+        token_hash: &str,
+        idle: Option<TimeDelta>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<(SessionRow, UserRow)>> {
+        let Some((session, user)) = self.see_session(token_hash, idle, now).await? else { return Ok(None) };
+        let every = idle.map_or(LAST_USED_EVERY, |idle| LAST_USED_EVERY.min(idle / 4));
         let is_taken_over = !session.is_previous && now >= session.rotated_at + PREVIOUS_FOR;
-        if now - session.last_used_at >= LAST_USED_EVERY {
+        if now - session.last_used_at >= every {
             let tx = self.begin("note the use of a session").await?;
             let sql = if is_taken_over {
                 "UPDATE session SET last_used_at = $2, previous_hash = NULL WHERE id = $1"

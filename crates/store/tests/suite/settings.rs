@@ -148,6 +148,24 @@ pub async fn sessions_end_and_get_new_tokens(bench: Bench) -> Result<()> {
     assert!(store.use_session("two", idle, at(1600)).await?.is_some());
     assert!(store.use_session("one", idle, at(1601)).await?.is_none(), "the new one has arrived");
 
+    // Whoever only looks keeps none alive; who uses one does, however short its time is.
+    store.add_session(&session("ada", "short", None), at(1602)).await?;
+    let short = Some(TimeDelta::seconds(60));
+    for second in (1610..1700).step_by(8) {
+        assert!(store.use_session("short", short, at(second)).await?.is_some(), "used at {second}");
+    }
+    assert!(store.see_session("short", short, at(1750)).await?.is_some(), "used less than a minute ago");
+    assert!(store.see_session("short", short, at(1760)).await?.is_none(), "it was not used since");
+    assert!(
+        store
+            .delete_session(
+                store.see_session("short", None, at(1760)).await?.context("there")?.0.id,
+                "web:ada",
+                at(1760)
+            )
+            .await?
+    );
+
     store.add_session(&session("ada", "three", Some("two")), at(1602)).await?;
     assert!(store.use_session("two", idle, at(1603)).await?.is_none(), "the browser has another one now");
     assert_eq!(store.purge_access(idle, at(0), at(1700)).await?, 0);
