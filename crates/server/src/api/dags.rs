@@ -224,7 +224,7 @@ pub(super) fn dag_value(server: &Server, row: &DagRow) -> Dag {
         relative_fileloc: row.file_path.clone(),
         file_token: row.file_path.clone(),
         tags,
-        owners: dag.owner.iter().cloned().collect(),
+        owners: dag.owner.iter().map(|owner| masker.mask(owner)).collect(),
         timetable_summary: serde_json::json!(dag.schedule_text()),
         timetable_description: dag.describe_schedule(),
         timezone: dag.timetable.timezone.name().to_owned(),

@@ -106,7 +106,7 @@ fn value(server: &Server, dag: &Dag, task: &DagTask) -> Task {
         task_id: task.task_id.to_string(),
         task_display_name: task.task_id.to_string(),
         operator_name: task.operator.clone(),
-        owner: task.owner.clone().or_else(|| dag.owner.clone()),
+        owner: task.owner.as_ref().or(dag.owner.as_ref()).map(|owner| masker.mask(owner)),
         description: task.description.as_deref().map(|text| masker.mask(text)),
         group_id: task.group.as_ref().map(ToString::to_string),
         upstream_task_ids: task.depends_on.iter().map(ToString::to_string).collect(),

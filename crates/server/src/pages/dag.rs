@@ -91,7 +91,7 @@ pub(super) async fn page(
         file => row.file_path,
         version => row.version_number,
         changed => When::new(row.last_changed_at, now, zone),
-        owner => row.dag.owner,
+        owner => row.dag.owner.as_deref().map(|owner| server.masker_of_dag(&row.dag).mask(owner)),
         catchup => row.dag.catchup,
         waits_for_assets => row.dag.assets.is_some(),
         max_active_runs => row.dag.max_active_runs,

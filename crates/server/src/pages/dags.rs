@@ -171,6 +171,7 @@ pub(super) async fn page(
     let mut owners: Vec<&str> = all.iter().filter_map(|row| row.dag.owner.as_deref()).collect();
     owners.sort_unstable();
     owners.dedup();
+    owners.retain(|owner| server.masked_text(owner) == *owner);
     let wanted = search.to_lowercase();
     let meant: Vec<&DagRow> = all
         .iter()
@@ -255,7 +256,7 @@ fn line(row: &DagRow, moved: Option<u64>, seen: &Seen<'_>) -> Line {
         dag_id: dag_id.to_owned(),
         href: links::dag(dag_id),
         description: row.dag.description.as_deref().map(|text| masker.mask(text)),
-        owner: row.dag.owner.clone(),
+        owner: row.dag.owner.as_deref().map(|owner| masker.mask(owner)),
         tags: row.dag.tags.iter().map(|tag| masker.mask(tag)).collect(),
         may_change: seen.person.may_on(Act::TriggerRuns, dag_id, &row.dag.tags),
         is_paused: row.is_paused,

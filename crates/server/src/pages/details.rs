@@ -119,7 +119,7 @@ pub(super) async fn page(
     let values = values! {
         dag => server.dag_head(&row, Tab::Details),
         tasks => row.dag.tasks.iter().map(line).collect::<Vec<_>>(),
-        owner => row.dag.owner,
+        owner => row.dag.owner.as_deref().map(|owner| masker.mask(owner)),
         file => row.file_path,
         version => row.version_number,
         settings => settings(&row.dag, &masker),

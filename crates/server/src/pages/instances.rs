@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use millrace_model::dag::{Dag, Task};
 use millrace_model::mapping::TaskGroup;
 use millrace_model::state::TaskState;
+use millrace_settings::Masker;
 use millrace_store::InstanceRow;
 use serde::Serialize;
 
@@ -97,7 +98,12 @@ fn places(groups: &[Option<&str>]) -> Vec<usize> {
 
 /// Folds a run's instances, which are in the order of the tasks: a line for each task, a section for each group where its
 /// first task stands.
-pub(super) fn sections<T>(dag: &Dag, rows: &[InstanceRow], line: impl Fn(&[InstanceRow]) -> T) -> Vec<Section<T>> {
+pub(super) fn sections<T>(
+    dag: &Dag,
+    rows: &[InstanceRow],
+    masker: &Masker,
+    line: impl Fn(&[InstanceRow]) -> T,
+) -> Vec<Section<T>> {
     let tasks: HashMap<&str, &Task> = dag.tasks.iter().map(|task| (task.task_id.as_str(), task)).collect();
     let by_task: Vec<&[InstanceRow]> = rows.chunk_by(|one, other| one.task_id == other.task_id).collect();
     let outermost =
@@ -110,7 +116,7 @@ pub(super) fn sections<T>(dag: &Dag, rows: &[InstanceRow], line: impl Fn(&[Insta
         if at == sections.len() {
             let group = outermost.map(|group| GroupLine {
                 group_id: group.group_id.to_string(),
-                description: group.description.clone(),
+                description: group.description.as_deref().map(|text| masker.mask(text)),
                 state: "none",
                 counts: Vec::new(),
                 is_open: false,

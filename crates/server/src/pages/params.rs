@@ -20,8 +20,11 @@ pub(super) struct ShownParam {
 impl Server {
     pub(super) fn shown_params(&self, dag: &Dag) -> Vec<ShownParam> {
         let shown = self.masked_members(&param::defaults(&dag.params));
+        let masker = self.masker_of_dag(dag);
         let one = |(name, value): (&String, &Value)| {
-            let param = Param::of(value);
+            // What its schema says of it is a text of the file, as any other.
+            let said = masker.mask_value(value);
+            let param = Param::of(&said);
             ShownParam {
                 name: name.clone(),
                 kind: kind(param),

@@ -116,7 +116,7 @@ pub(super) async fn page(
         }),
         why,
         run => run_facts(&server, &row, &run),
-        sections => instances::sections(&version, &rows_of_run, line),
+        sections => instances::sections(&version, &rows_of_run, &server.masker_of_run(&version, &run), line),
         counts,
         newer_version => may_get_newer.then_some(row.version_number),
         rows => rows.map(count),

@@ -144,8 +144,10 @@ fn started(dag: &DagRow, page: &str, wishes: &Wishes) -> Response {
 fn fields(server: &Server, row: &DagRow) -> Vec<Field> {
     let zone = row.dag.timetable.timezone;
     let shown = server.masked_members(&param::defaults(&row.dag.params));
+    let masker = server.masker_of_dag(&row.dag);
     let one = |(name, value): (&String, &Value)| {
-        field::field(name, Param::of(value), shown.get(name).unwrap_or(&Value::Null), zone)
+        let said = masker.mask_value(value);
+        field::field(name, Param::of(&said), shown.get(name).unwrap_or(&Value::Null), zone)
     };
     row.dag.params_in_order().map(one).collect()
 }

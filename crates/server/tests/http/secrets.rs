@@ -1,6 +1,8 @@
 //! What is secret is shown to nobody, wherever it stands.
 
 use chrono::TimeDelta;
+use millrace_model::ids::TaskId;
+use millrace_model::mapping::TaskGroup;
 use millrace_model::state::{RunState, TaskState};
 use millrace_settings::{Home, Keyring, Masker};
 use millrace_store::SyncDag;
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::doors::address;
 use crate::plant::{Part, dag};
 use crate::site::{ADMIN, FAILED_RUN, RUNNING_RUN, Site, USER, VIEWER, now};
 
@@ -67,6 +70,40 @@ fn conf_params_and_notes_are_masked_on_every_face() {
         "{}",
         log.body
     );
+}
+
+/// Who writes a file copies into it what stands before them.
+#[test]
+fn a_secret_in_any_text_of_a_file_is_masked_on_every_face() {
+    let secret = "supersecretvalue";
+    let said = || Some(format!("with {secret} in it"));
+    let site = Site::start();
+    site.send("POST", "/api/v1/variables", &json!({"key": "my_api_key", "value": secret})).is(201);
+    let mut leak = dag("leak", "none", "UTC", &[], &[("only", "empty", &[], 0)]);
+    (leak.description, leak.owner) = (said(), said());
+    leak.tags = said().into_iter().collect();
+    let region = json!({"type": "string", "default": "seoul", "title": said(), "description": said(), "enum": ["seoul", said()]});
+    leak.params.insert("region".to_owned(), region);
+    leak.params.insert("table".to_owned(), json!({"default": 1, "type": "integer", "examples": [said()]}));
+    let group = TaskId::new_unchecked("grouped");
+    leak.groups = vec![TaskGroup { group_id: group.clone(), parent: None, description: said(), expand: None }];
+    let task = &mut leak.tasks[0];
+    (task.description, task.owner, task.group) = (said(), said(), Some(group));
+    site.runtime.block_on(site.plant.sync(leak, true, now()));
+    site.send("POST", "/api/v1/dags/leak/dagRuns", &json!({"dag_run_id": "sec"})).is(200);
+    let run = RUNNING_RUN.replace(':', "%3A").replace('+', "%2B");
+    let mut shown = 0;
+    for door in millrace_server::doors().iter().filter(|door| door.method == "GET") {
+        let is_stream = door.path.ends_with("events") && !door.path.contains("assets");
+        if is_stream || door.path.contains("{*") {
+            continue;
+        }
+        let path = address(door).replace("copy_orders", "leak").replace(&run, "sec").replace("/load", "/only");
+        let answer = site.get(&path);
+        assert!(!answer.body.contains(secret), "{path}: {}", answer.body);
+        shown += usize::from(answer.status == 200 && answer.body.contains("with ***"));
+    }
+    assert!(shown > 8, "{shown}");
 }
 
 /// The daemon that ran a task knew the secret; a web server of its own has opened nothing yet.
