@@ -161,14 +161,7 @@ impl TableCopying<'_> {
     async fn run(&self, found: Found, started_at: DateTime<Utc>) -> Result<Value, TaskError> {
         let (job, plan) = (self.job, self.plan);
         let meeting = unless_cancelled(self.context, self.ensure_table(found)).await?;
-        self.checkpoint(
-            "ensure_table",
-            if meeting.changes.is_empty() {
-                format!("{} takes {} columns", plan.target, meeting.names.len())
-            } else {
-                meeting.changes.join("; ")
-            },
-        );
+        self.tell_of_target(&meeting);
         let field = plan.incremental_field.as_ref().and_then(|field| meeting.target_name(field));
         let from = self.watermark(field.as_deref().filter(|_| meeting.exists)).await?;
         if from.is_some() {
@@ -177,13 +170,7 @@ impl TableCopying<'_> {
         self.tell_of_added(&meeting, from.is_some()).await?;
         let mut question = self.question(&meeting, from.as_deref())?;
         let until = self.bound(&meeting, &mut question, from.is_none()).await?;
-        if let Some(field) = &plan.incremental_field {
-            let what = match &from {
-                Some(from) => format!("{field} from {from}"),
-                None => format!("there is no {field} in {} yet: all rows", plan.target),
-            };
-            self.checkpoint("watermark", what);
-        }
+        self.tell_of_watermark(from.as_deref());
         if job.dry_run {
             return self.try_out(&meeting, question, from).await;
         }

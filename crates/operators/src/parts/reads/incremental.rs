@@ -181,6 +181,11 @@ pub struct Since {
     pub value: String,
 }
 
+fn reading_begins(block: &Incremental, interval: DataInterval) -> DateTime<Utc> {
+    let lookback = block.lookback.map_or_else(TimeDelta::zero, |length| length.0.as_delta());
+    interval.start.checked_sub_signed(lookback).unwrap_or(interval.start)
+}
+
 /// Puts the condition into the query.
 pub async fn narrow(
     context: &TaskContext,
@@ -201,8 +206,7 @@ pub async fn narrow(
     }
     let zones = Zones::of(block, treating)?;
     let columns = columns(source, query).await?;
-    let lookback = block.lookback.map_or_else(TimeDelta::zero, |length| length.0.as_delta());
-    let from = interval.start.checked_sub_signed(lookback).unwrap_or(interval.start);
+    let from = reading_begins(block, interval);
     let within = async |name: &str| -> Result<String, TaskError> {
         let (column, form) = Form::of(&columns, name, zones.of_column(&columns, name)?, source.has_dates())?;
         if column.value.is_text() || !source.has_dates() {

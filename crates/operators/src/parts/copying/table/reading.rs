@@ -145,6 +145,15 @@ impl TableCopying<'_> {
         warehouse.engine() == "sqlite" || is_text_type(&meeting.types[at].clone().unwrap_or_else(made))
     }
 
+    pub(super) fn tell_of_watermark(&self, from: Option<&str>) {
+        let Some(field) = &self.plan.incremental_field else { return };
+        let what = match from {
+            Some(from) => format!("{field} from {from}"),
+            None => format!("there is no {field} in {} yet: all rows", self.plan.target),
+        };
+        self.checkpoint("watermark", what);
+    }
+
     /// Rows that are read at every copy, because nothing says whether they are new.
     pub(super) fn tell_of_nulls(&self, count: u64, rows: u64) {
         let (Some(field), true) = (&self.plan.incremental_field, count > 0) else { return };

@@ -101,6 +101,17 @@ impl TableCopying<'_> {
         Ok(meeting)
     }
 
+    pub(super) fn tell_of_target(&self, meeting: &Meeting) {
+        self.checkpoint(
+            "ensure_table",
+            if meeting.changes.is_empty() {
+                format!("{} takes {} columns", self.plan.target, meeting.names.len())
+            } else {
+                meeting.changes.join("; ")
+            },
+        );
+    }
+
     /// The type that the target's column is to get, if it is too narrow for the source's and may be changed.
     fn wider(&self, known: &Column, column: &SourceColumn) -> Option<String> {
         let is_wanted = self.plan.widen_columns && self.is_too_narrow(known, column);
