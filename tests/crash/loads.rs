@@ -286,6 +286,7 @@ const INTO_REDSHIFT: &[Load] = &[
             Moment::Redshift("UPDATE", 0, false),
             Moment::Locked,
             Moment::Read(question_for_keys),
+            Moment::Redshift("INSERT", 3, false),
         ],
         with_deletes: true,
         appends: false,
@@ -327,6 +328,10 @@ const STRAIGHT_INTO_REDSHIFT: &[Load] = &[
             Moment::S3("PutObject", 0, true),
             Moment::Redshift("UPDATE", 0, false),
             Moment::Read(question_for_keys),
+            // The keys on their way, and compared.
+            Moment::Redshift("INSERT", 4, false),
+            Moment::Redshift("LOCK", 1, false),
+            Moment::Redshift("DELETE", 2, false),
         ],
         with_deletes: true,
         appends: false,

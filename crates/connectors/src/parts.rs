@@ -8,6 +8,7 @@ pub mod csv_rows;
 pub mod ddl;
 pub mod declared;
 pub mod dialect;
+pub mod doubles;
 pub mod exact;
 pub mod failure;
 pub mod files;

@@ -12,6 +12,7 @@ use super::stage::{STAGING, Staged, Staging};
 use super::{locks, references, row_security, straight};
 use crate::parts::csv_rows::check_format;
 use crate::parts::dialect::Dialect;
+use crate::parts::doubles;
 use crate::parts::exact::Keeps;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::long_names;
@@ -258,6 +259,13 @@ impl Loading<'_> {
             }),
             _ => None,
         };
+        if self.request.method == LoadMethod::Replace {
+            // A unique index says it at no cost.
+            let keys = &self.request.unique_by;
+            if !keys.is_empty() && key_of(self.session, &self.request.target, keys, names).await? == Key::MayRepeat {
+                self.refuse_doubles().await?;
+            }
+        }
         let key = match &upsert {
             Some(upsert) => {
                 let key = key_of(self.session, &self.request.target, upsert.keys, names).await?;
@@ -272,6 +280,10 @@ impl Loading<'_> {
         loop {
             match self.transaction(&target, names, upsert.as_ref(), key).await {
                 Ok(report) => return Ok(report),
+                Err(error) if error.code.as_deref() == Some(UNIQUE_VIOLATION) => {
+                    self.refuse_doubles().await?;
+                    return Err(error);
+                }
                 Err(error) => turns.again(error, &self.client.config.task).await?,
             }
         }
@@ -401,6 +413,7 @@ impl Loading<'_> {
                 break;
             }
             client.batch(BACK).await?;
+            self.refuse_doubles().await?;
             self.refuse_ties(upsert, nulls).await?;
             client.batch(&upsert.keep_best_incoming(nulls)).await?;
             written = client.query(&upsert.insert_or_update()).await;
@@ -425,8 +438,20 @@ impl Loading<'_> {
     async fn keep_best_incoming(&self, upsert: &Upsert<'_>) -> Result<(), PortError> {
         // Without statistics the planner may take a million staged rows for a thousand.
         self.client.batch(&format!("ANALYZE {STAGING}")).await?;
+        if upsert.keys == self.request.unique_by {
+            return self.refuse_doubles().await;
+        }
         self.refuse_ties(upsert, Nulls::Distinct).await?;
         self.client.batch(&upsert.keep_best_incoming(Nulls::Distinct)).await
+    }
+
+    async fn refuse_doubles(&self) -> Result<(), PortError> {
+        let keys = &self.request.unique_by;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let found = self.client.query(&doubles::find(STAGING, keys)).await?;
+        doubles::refuse(keys, &found, self.request.show_values)
     }
 
     async fn refuse_ties(&self, upsert: &Upsert<'_>, nulls: Nulls) -> Result<(), PortError> {
@@ -491,3 +516,4 @@ fn differs(column: &LoadColumn) -> String {
 
 /// A statement would write one row twice.
 const CARDINALITY_VIOLATION: &str = "21000";
+pub(super) const UNIQUE_VIOLATION: &str = "23505";

@@ -9,13 +9,17 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest, LoadRows};
 use sha2::{Digest, Sha256};
 
+use super::keys::{Key, key_of};
+use super::load::UNIQUE_VIOLATION;
 use super::locks;
 use super::stage::Staging;
 use crate::parts::dialect::Dialect;
+use crate::parts::doubles;
 use crate::parts::row_counts::require_all_read;
 use crate::parts::rows::Rejects;
 use crate::parts::session::{Session, ask, find_marker, insert_marker, marker_of, picks};
 use crate::parts::turns::Turns;
+use crate::parts::wire::ClientSession;
 
 /// Whether COPY does to the table what an INSERT of staged rows would: with triggers, rules, policies or foreign keys it
 /// might not, or might lose against another transaction when it is too late to read the rows again.
@@ -42,9 +46,17 @@ pub async fn load(
     // No lock on the table keeps two tries of one work apart. This one is given up with the connection.
     into.client.query(&format!("SELECT pg_advisory_lock({})", lock_of(&marker_of(&request.work)))).await?;
     let mut turns = Turns::default();
+    let unique_by = &request.unique_by;
+    let session = ClientSession { client: into.client };
+    // The index says it at no cost.
+    let looks =
+        !unique_by.is_empty() && key_of(&session, &request.target, unique_by, unique_by).await? == Key::MayRepeat;
     loop {
         let mut is_reading = false;
-        match transaction(into, request, rejects, &mut is_reading).await {
+        match transaction(into, request, rejects, (looks, &mut is_reading)).await {
+            Err(error) if error.code.as_deref() == Some(UNIQUE_VIOLATION) && !unique_by.is_empty() => {
+                return Err(doubles::explain(error, unique_by));
+            }
             // Files can be read again, rows that come from elsewhere cannot.
             Err(error) if !is_reading || matches!(request.rows, LoadRows::Objects(_)) => {
                 turns.again(error, &into.client.config.task).await?;
@@ -63,7 +75,7 @@ async fn transaction(
     into: &Staging<'_>,
     request: &LoadRequest,
     rejects: &mut Rejects,
-    is_reading: &mut bool,
+    (looks_for_doubles, is_reading): (bool, &mut bool),
 ) -> Result<Option<LoadReport>, PortError> {
     let (client, target) = (into.client, into.into);
     let marker = marker_of(&request.work);
@@ -86,6 +98,10 @@ async fn transaction(
         *is_reading = true;
         let staged = into.fill(&request.rows, rejects).await?;
         require_all_read(request, Some(staged.rows))?;
+        if looks_for_doubles {
+            let found = client.query(&doubles::find(target, &request.unique_by)).await?;
+            doubles::refuse(&request.unique_by, &found, request.show_values)?;
+        }
         for statement in &request.also {
             client.batch(statement).await?;
         }

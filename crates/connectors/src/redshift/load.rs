@@ -12,6 +12,7 @@ use super::column_limits::keeps_of;
 use super::insert::Inserts;
 use super::load_errors;
 use super::plan::{CopyFrom, LoadPlan, manifest};
+use crate::parts::doubles;
 use crate::parts::failure::{data, invalid, while_doing};
 use crate::parts::files::require_unchanged;
 use crate::parts::quarantine;
@@ -59,6 +60,8 @@ struct Staged {
     rejected: Option<u64>,
     /// Keys that come in several rows of which none is the best.
     ties: u64,
+    /// A key that names several rows.
+    doubles: SmallResult,
 }
 
 pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadRequest) -> Result<LoadReport, PortError> {
@@ -111,6 +114,8 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
             marker: &marker,
             also: &request.also,
             late_before: request.late_before.as_deref(),
+            unique_by: &request.unique_by,
+            is_own_table: request.is_own_table,
             hash: &hash,
         },
         task: options.task,
@@ -119,6 +124,7 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
         request: &request,
     };
     let result = match (rows, place) {
+        (LoadRows::Direct(stream), _) if request.is_own_table => loading.fill(&mut stream.take()?).await,
         (LoadRows::Direct(stream), _) => loading.direct(&mut stream.take()?).await,
         (LoadRows::Objects(files), place) => loading.files(files, place.unwrap_or_default()).await,
     };
@@ -161,6 +167,7 @@ impl Loading<'_> {
             }
         };
         let staged_rows = results.get(places.rows).and_then(scalar_number);
+        let doubles = places.doubles.and_then(|place| results.get(place)).cloned().unwrap_or_default();
         let ties = places.ties.and_then(|place| results.get(place)).and_then(scalar_number).unwrap_or(0);
         let copy_id = results.get(places.copy_id).and_then(scalar).map(ToOwned::to_owned);
         let (mut rejects, mut rejected) = (Rejects::new(0, self.show_values, false), Some(0));
@@ -174,7 +181,7 @@ impl Loading<'_> {
             (rejects.kept, rejects.raw) = (found.rows, found.raw);
         }
         let rows = staged_rows.and_then(|rows| Some(rows + rejected?));
-        let mut staged = Staged { results, rows, bytes: None, rejects, rejected, ties };
+        let mut staged = Staged { results, rows, bytes: None, rejects, rejected, ties, doubles };
         if let (Some(id), Some(first)) = (copy_id.filter(|id| id != "-1"), staged.results.first().cloned()) {
             let remote_id = Some(format!("query:{id}"));
             staged.results.push(SmallResult { remote_id, ..first });
@@ -189,6 +196,7 @@ impl Loading<'_> {
     /// Nothing of what is staged is seen by anybody yet.
     async fn require_sound(&self, files: &ObjectRows, staged: &Staged, again: &str) -> Result<(), PortError> {
         require_all_read(self.request, staged.rows)?;
+        doubles::refuse(self.plan.unique_by, &staged.doubles, self.show_values)?;
         if let (LoadMethod::Upsert { keys, order_key }, 1..) = (self.plan.method, staged.ties) {
             return Err(tied(staged.ties, keys, order_key.as_ref()));
         }
@@ -229,6 +237,20 @@ impl Loading<'_> {
         Ok(())
     }
 
+    /// Batches of INSERT into a table that nobody else looks at, so that it needs neither staging nor marker: another try makes
+    /// it anew.
+    async fn fill(&self, stream: &mut RowStream) -> Result<LoadReport, PortError> {
+        let filled = self.insert(stream).await?;
+        Ok(LoadReport {
+            rows_read: filled.rows,
+            rows_inserted: filled.rows,
+            rows_rejected: filled.rejected,
+            bytes: filled.bytes,
+            remote_ids: remote_ids(&[&filled.results]),
+            ..LoadReport::default()
+        })
+    }
+
     /// Batches of INSERT into the staging table, each a transaction of its own.
     async fn direct(&self, stream: &mut RowStream) -> Result<LoadReport, PortError> {
         let staged = match self.insert(stream).await {
@@ -250,7 +272,10 @@ impl Loading<'_> {
         let has_sequence = matches!(self.plan.method, LoadMethod::Upsert { .. });
         let mut rejects = Rejects::of(self.request, &fields);
         rejects.enter(RejectedRow::OF_SOURCE);
-        let mut results = self.session.run("make-staging", self.plan.create_staging()).await?;
+        let mut results = match self.plan.create_staging() {
+            none if none.is_empty() => Vec::new(),
+            statements => self.session.run("make-staging", statements).await?,
+        };
         let mut shaper = Shaper::of_stream(self.plan.format, &fields);
         shaper.refuses_nul = true;
         let mut rows = DirectRows::new(shaper);
@@ -267,6 +292,9 @@ impl Loading<'_> {
                 results.extend(self.session.run(&format!("rows:{sent}"), statements).await?);
             }
         }
+        if let Some(find) = self.plan.find_doubles() {
+            doubles::refuse(self.plan.unique_by, &ask(self.session, "doubles", find).await?, self.show_values)?;
+        }
         if let (LoadMethod::Upsert { keys, order_key: None }, Some(count)) = (self.plan.method, self.plan.count_ties())
             && let Some(ties @ 1..) = scalar_number(&ask(self.session, "ties", count).await?)
         {
@@ -276,7 +304,15 @@ impl Loading<'_> {
             results.extend(self.session.run("best", vec![statement]).await?);
         }
         let rejected = Some(rejects.count);
-        Ok(Staged { results, rows: Some(rows.rows), bytes: Some(rows.bytes), rejects, rejected, ties: 0 })
+        Ok(Staged {
+            results,
+            rows: Some(rows.rows),
+            bytes: Some(rows.bytes),
+            rejects,
+            rejected,
+            ties: 0,
+            doubles: SmallResult::default(),
+        })
     }
 
     fn load_columns(&self) -> Vec<LoadColumn> {

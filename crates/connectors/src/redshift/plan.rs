@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::parts::ddl;
 use crate::parts::dialect::Dialect;
+use crate::parts::doubles;
 use crate::parts::session::{guard_marker, insert_marker};
 use crate::parts::sql::{self, keys_not_null, list, list_of, quote, same_keys, table};
 use crate::parts::upsert::{SEQUENCE, TextOrder, count_late};
@@ -40,6 +41,10 @@ pub struct LoadPlan<'a> {
     pub also: &'a [String],
     /// Rows below it are counted where they are new or newer: see `LoadRequest`.
     pub late_before: Option<&'a str>,
+    /// Columns of which no two rows may have the same values.
+    pub unique_by: &'a [String],
+    /// The target itself takes the rows as they come.
+    pub is_own_table: bool,
     /// Names the staging table: the same for every try of the work, so that a later try finds what an earlier one left.
     pub hash: &'a str,
 }
@@ -63,6 +68,8 @@ pub struct Stage {
     pub copy_id: usize,
     /// How many keys come in several rows of which none is the best.
     pub ties: Option<usize>,
+    /// A key that names several rows.
+    pub doubles: Option<usize>,
 }
 
 /// Number of the statement in [`LoadPlan::publish`] whose one cell counts.
@@ -110,6 +117,9 @@ fn of_file(value: &ValueType) -> String {
 
 impl LoadPlan<'_> {
     pub fn staging(&self) -> TableName {
+        if self.is_own_table {
+            return self.target.clone();
+        }
         sql::beside(self.target, &format!("millrace_staging_{}", self.hash))
     }
 
@@ -136,9 +146,13 @@ impl LoadPlan<'_> {
                 statements.push(format!("DROP TABLE {raw}"));
             }
         }
-        let mut places = Stage { rows: statements.len(), copy_id: statements.len() + 1, ties: None };
+        let mut places = Stage { rows: statements.len(), copy_id: statements.len() + 1, ties: None, doubles: None };
         statements.push(self.count_staged());
         statements.push("SELECT pg_last_copy_id()".to_owned());
+        if let Some(find) = self.find_doubles() {
+            places.doubles = Some(statements.len());
+            statements.push(find);
+        }
         if let Some(count) = self.count_ties() {
             places.ties = Some(statements.len());
             statements.push(count);
@@ -156,6 +170,9 @@ impl LoadPlan<'_> {
     }
 
     pub fn create_staging(&self) -> Vec<String> {
+        if self.is_own_table {
+            return Vec::new();
+        }
         let staging = table(&self.staging());
         // A row of staging has what the files have; inserted rows have what the table takes.
         let names = if self.copy.is_some() { self.fields } else { self.columns };
@@ -234,10 +251,17 @@ impl LoadPlan<'_> {
         format!("SELECT COUNT(*) FROM {}", table(&self.staging()))
     }
 
+    pub fn find_doubles(&self) -> Option<String> {
+        (!self.unique_by.is_empty()).then(|| doubles::find(&table(&self.staging()), self.unique_by))
+    }
+
     /// COPY reads side by side and numbers the rows as it likes: of different rows with one key and one order key the last
     /// one of the files can't be told any more. Rows that are the same in everything may well come twice.
     pub fn count_ties(&self) -> Option<String> {
         let LoadMethod::Upsert { keys, order_key } = self.method else { return None };
+        if keys == self.unique_by {
+            return None;
+        }
         let (staging, keys_listed) = (table(&self.staging()), list(keys));
         let typed = |name: &String| self.table_columns.iter().find(|column| column.name == *name);
         let can_compare =
@@ -266,6 +290,9 @@ impl LoadPlan<'_> {
     /// One incoming row for each key, for an upsert. Rows with a NULL in their key equal no other row and all stay.
     pub fn keep_best_incoming(&self) -> Option<String> {
         let LoadMethod::Upsert { keys, order_key } = self.method else { return None };
+        if keys == self.unique_by {
+            return None;
+        }
         let order = order_key.as_ref().map(|key| format!("{} DESC NULLS LAST, ", quote(key))).unwrap_or_default();
         Some(format!(
             "DELETE FROM {staging} WHERE {seq} IN (SELECT {seq} FROM (SELECT {seq}, ROW_NUMBER() OVER (PARTITION BY {keys} ORDER BY \

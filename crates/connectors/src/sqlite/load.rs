@@ -12,6 +12,7 @@ use super::numbers::BY_NUMBER;
 use super::stage::{STAGING, Staged, Staging, kind_of};
 use super::swap::build_by_name;
 use crate::parts::csv_rows::check_format;
+use crate::parts::doubles;
 use crate::parts::exact::Keeps;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::quarantine;
@@ -75,6 +76,11 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
         .await
         .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
     require_all_read(&request, Some(staged.rows))?;
+    if !request.unique_by.is_empty() {
+        let found = file.ask(&mut connection, &doubles::find(STAGING, &request.unique_by)).await?;
+        doubles::refuse(&request.unique_by, &found, request.show_values)
+            .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
+    }
     if request.method == LoadMethod::Swap {
         let quarantine = quarantine(file, &mut connection, &request, &rejects).await?;
         let build = request_of_load(&request, STAGING, &names, quarantine);
@@ -163,12 +169,16 @@ async fn publish(
                 overriding: "",
                 collation: order_collation(columns, order_key.as_ref()),
             };
-            if let Some(count) = upsert.count_ties(Nulls::Distinct, &list_of("s", names))
+            let may_repeat = *keys != request.unique_by;
+            if may_repeat
+                && let Some(count) = upsert.count_ties(Nulls::Distinct, &list_of("s", names))
                 && let Some(ties @ 1..) = scalar_number(&file.ask(connection, &count).await?)
             {
                 return Err(tied(ties, keys, None));
             }
-            file.run(connection, &upsert.keep_best_incoming(Nulls::Distinct)).await?;
+            if may_repeat {
+                file.run(connection, &upsert.keep_best_incoming(Nulls::Distinct)).await?;
+            }
             file.run(
                 connection,
                 &format!("CREATE INDEX IF NOT EXISTS temp.millrace_staging_key ON millrace_staging ({})", list(keys)),

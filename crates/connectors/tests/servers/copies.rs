@@ -1,6 +1,7 @@
 //! `table_copy` between real databases: MariaDB, PostgreSQL and SQLite into PostgreSQL, SQLite and the Redshift stand-in.
 
 pub mod databases;
+mod doubles;
 mod mended;
 mod overlapping;
 mod staged_bytes;

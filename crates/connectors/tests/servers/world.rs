@@ -272,6 +272,8 @@ pub fn again(request: &LoadRequest) -> LoadRequest {
         quarantine: request.quarantine.clone(),
         show_values: request.show_values,
         known_by: Vec::new(),
+        unique_by: request.unique_by.clone(),
+        is_own_table: request.is_own_table,
         also: request.also.clone(),
         expected_rows: request.expected_rows,
         late_before: request.late_before.clone(),

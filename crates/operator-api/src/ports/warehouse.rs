@@ -161,6 +161,11 @@ pub struct LoadRequest {
     pub show_values: bool,
     /// Columns by which a person finds a row, besides the keys of the method: errors show them where they are numbers or days.
     pub known_by: Vec<String>,
+    /// Columns that name one row: where two incoming rows have the same values of all of them, nothing is loaded. Rows with a
+    /// NULL among them are left aside.
+    pub unique_by: Vec<String>,
+    /// The table is the task's own, empty, and nobody else looks at it: rows that come straight go into it as they come.
+    pub is_own_table: bool,
     /// Statements for the transaction of the rows, after them: what must be true exactly when they are there.
     pub also: Vec<String>,
     /// How many rows were written to the files, where their writer knows it: with another number nothing is loaded.
@@ -185,6 +190,8 @@ impl LoadRequest {
             quarantine: None,
             show_values: false,
             known_by: Vec::new(),
+            unique_by: Vec::new(),
+            is_own_table: false,
             also: Vec::new(),
             expected_rows: None,
             late_before: None,

@@ -36,6 +36,8 @@ fn with_plan<T>(method: &LoadMethod, format: &CsvFormat, look: impl FnOnce(&Load
         }),
         also: &[],
         late_before: None,
+        unique_by: &[],
+        is_own_table: false,
         marker: "home/dag/run/task/-1/0",
         hash: "00ff",
     })

@@ -27,7 +27,8 @@ pub struct TableConfig {
     /// The table to write, `schema.table`. Left out: the name of the source.
     #[serde(default)]
     pub target: Option<Template<String>>,
-    /// The columns by which a row is known: one, or a list.
+    /// The columns by which a row is known: one, or a list. Where several rows that are read have the same values of them, the
+    /// copy fails and the target stays as it was (with `full_sync` where `verify` has `keys`).
     #[serde(default)]
     pub primary_key: Option<Template<OneOrMany>>,
     /// `full_sync` leaves exactly the rows of the source; `incremental_sync` reads what has changed and merges it by key.

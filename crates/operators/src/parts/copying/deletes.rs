@@ -31,6 +31,35 @@ pub struct Reconciling<'a> {
     pub work: WorkId,
 }
 
+/// Named alike by every try, so that each drops what an earlier one left, and by no other run: the target's keys, and the
+/// source's.
+fn tables(target: &TableName, work: &WorkId) -> [TableName; 2] {
+    ["known", "keys"].map(|what| TableName {
+        schema: target.schema.clone(),
+        name: format!("millrace_{what}_{}_{}", work.short_hash(), work.generation),
+    })
+}
+
+/// How many times a task can have been cleared since a try of it was killed, at the most.
+const CLEARED: u32 = 20;
+
+/// Drops what an earlier try left that was killed, in good time: this one may not come as far.
+pub async fn forget_earlier(context: &TaskContext, warehouse: &dyn Warehouse, target: &TableName, work: &WorkId) {
+    if context.try_number < 2 {
+        return;
+    }
+    let of = |generation| tables(target, &WorkId { generation, ..work.clone() });
+    let left: Vec<TableName> = (work.generation.saturating_sub(CLEARED)..=work.generation).flat_map(of).collect();
+    if let Err(error) = warehouse.forget(&left).await {
+        context.warning(format!("tables that an earlier try may have left beside {target} were not dropped: {error}"));
+    }
+}
+
+/// Of the comparison that belongs to this work.
+pub fn work_of_keys(work: &WorkId) -> WorkId {
+    WorkId { task_id: TaskId::new_unchecked(format!("{}#keys", work.task_id)), ..work.clone() }
+}
+
 impl Reconciling<'_> {
     /// `read` asks the source for its keys; it is begun when those of the target are noted down. The target compares the
     /// two itself, so that neither is held in memory. Gives the keys that were read and the rows that were deleted.
@@ -38,12 +67,7 @@ impl Reconciling<'_> {
         &self,
         read: impl Future<Output = Result<RowStream, TaskError>> + Send,
     ) -> Result<(Option<u64>, u64), TaskError> {
-        // Named alike by every try, so that each drops what an earlier one left, and by no other run.
-        let beside = |what: &str| TableName {
-            schema: self.target.schema.clone(),
-            name: format!("millrace_{what}_{}_{}", self.work.short_hash(), self.work.generation),
-        };
-        let tables = [beside("known"), beside("keys")];
+        let tables = tables(self.target, &self.work);
         let result = self.compare(&tables[0], &tables[1], read).await;
         if let Err(error) = self.warehouse.forget(&tables).await {
             self.context.warning(format!("{} and {} could not be dropped: {error}", tables[0], tables[1]));
@@ -67,6 +91,7 @@ impl Reconciling<'_> {
         self.warehouse.create_table(keys, &self.keys, &[], true).await?;
         let request = LoadRequest {
             columns: Some(self.key_names()),
+            is_own_table: true,
             ..LoadRequest::new(keys.clone(), LoadMethod::Append, LoadRows::direct(rows), work.clone())
         };
         let loaded = self.warehouse.load(request).await?;

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use super::checksum::Summing;
 use super::config::{Deletes, SyncMode, TablePlan, Verify};
 use super::convert::Converter;
+use super::deletes::{forget_earlier, work_of_keys};
 use super::select::Question;
 use super::staging::{StagingPlace, look_ahead, without_empty_bytes};
 use super::{verify, watermark, written};
@@ -63,6 +64,9 @@ pub async fn copy(context: &TaskContext, job: &Job, plan: &TablePlan) -> Result<
     let treating = treating.keeping_apart(&plan.primary_key);
     let describing = TableCopying { context, job, plan, treating };
     let started_at = context.clock.now();
+    if plan.deletes == Deletes::Reconcile && !job.dry_run {
+        forget_earlier(context, &*job.warehouse, &plan.target, &work_of_keys(&describing.work())).await;
+    }
     if let Some(most) = plan.max_replica_lag {
         unless_cancelled(context, check_replica_lag(&*job.source, most)).await?;
     }
@@ -385,6 +389,7 @@ impl TableCopying<'_> {
             columns: Some(meeting.names.clone()),
             show_values: job.show_values,
             known_by: meeting.target_names(&plan.primary_key),
+            unique_by: self.unique_by(meeting),
             format: CsvFormat { max_error: plan.max_error, ..format },
             quarantine: plan.quarantine.clone(),
             also: bounds

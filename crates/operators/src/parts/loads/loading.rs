@@ -17,6 +17,7 @@ use millrace_operator_api::ports::{
 use millrace_operator_api::{Outcome, PortError, TaskContext, TaskError};
 use serde_json::{Value, json};
 
+use crate::parts::copying::deletes::{forget_earlier, work_of_keys};
 use crate::parts::files::mark::{self, Compression, FileShape, Format, Marks};
 use crate::parts::loads::copy_options::{self, CopyOptions};
 use crate::parts::loads::drift::{SchemaDrift, Settled};
@@ -105,6 +106,10 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     let started_at = context.clock.now();
     let warehouse = context.ports.warehouse(context, &loading.warehouse_conn_id).await?;
     check_engine(warehouse.engine(), &loading)?;
+    if loading.delete_missing.is_some() {
+        let work = work_of_keys(&context.work);
+        forget_earlier(context, warehouse.as_ref(), &loading.target, &work).await;
+    }
     let prepared = match &loading.direct {
         Some(direct) => direct::prepare(context, warehouse.as_ref(), &loading, direct).await?,
         None => prepare(context, warehouse.as_ref(), &loading).await?,
@@ -136,6 +141,8 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         quarantine: loading.quarantine.clone(),
         show_values: loading.show_values,
         known_by: Vec::new(),
+        unique_by: Vec::new(),
+        is_own_table: false,
         work: context.work.clone(),
     };
     if context.cancel.is_cancelled() {

@@ -1,12 +1,11 @@
 //! Rows of the target that the source has no more.
 
 use futures::StreamExt;
-use millrace_model::ids::TaskId;
+use millrace_operator_api::TaskError;
 use millrace_operator_api::ports::{NewColumn, RowStream, SourceColumn};
-use millrace_operator_api::{TaskError, WorkId};
 
 use super::{Meeting, TableCopying};
-use crate::parts::copying::deletes::{Reconciling, tell_deleted};
+use crate::parts::copying::deletes::{Reconciling, tell_deleted, work_of_keys};
 use crate::parts::copying::select::Question;
 use crate::parts::report::{ledger_entry, while_doing};
 
@@ -30,14 +29,13 @@ impl TableCopying<'_> {
                 }
             })
             .collect();
-        let work = self.work();
         let wanted = Reconciling {
             context: self.context,
             warehouse: &*job.warehouse,
             target: &plan.target,
             keys,
             field: plan.incremental_field.as_ref().and_then(|field| meeting.target_name(field)),
-            work: WorkId { task_id: TaskId::new_unchecked(format!("{}#keys", work.task_id)), ..work },
+            work: work_of_keys(&self.work()),
         };
         let attempted = self.at("reconcile");
         let question = Question {

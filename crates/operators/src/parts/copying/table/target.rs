@@ -7,7 +7,7 @@ use millrace_operator_api::{PortErrorKind, TaskError};
 use super::reading::Found;
 use super::{Meeting, TableCopying};
 use crate::parts::column_name::counterpart;
-use crate::parts::copying::config::{NarrowColumns, NewColumns, RemovedColumns, SyncMode};
+use crate::parts::copying::config::{NarrowColumns, NewColumns, RemovedColumns, SyncMode, Verify};
 use crate::parts::loads::drift::{is_text_type, too_narrow};
 use crate::parts::loads::unknown_clock::{self, Pair};
 use crate::parts::report::while_doing;
@@ -281,6 +281,13 @@ impl TableCopying<'_> {
             added: Vec::new(),
             exists: !job.dry_run,
         })
+    }
+
+    /// What no two rows may have the same of: merged, one of them would take the place of the other in silence.
+    pub(super) fn unique_by(&self, meeting: &Meeting) -> Vec<String> {
+        let plan = self.plan;
+        let is_asked = plan.sync_mode == SyncMode::IncrementalSync || plan.verify.contains(&Verify::Keys);
+        if is_asked { meeting.target_names(&plan.primary_key) } else { Vec::new() }
     }
 
     /// A dry run makes nothing that would be refused.

@@ -1,12 +1,11 @@
 //! After an upsert: rows that the source has no more, found by comparing all keys.
 
-use millrace_model::ids::TaskId;
 use millrace_operator_api::ports::{LoadMethod, NewColumn, RowStream, SourceColumn, ValueType, Warehouse};
-use millrace_operator_api::{TaskContext, TaskError, WorkId};
+use millrace_operator_api::{TaskContext, TaskError};
 
 use super::{Loading, Missing, target_label};
 use crate::parts::column_name::{find, position};
-use crate::parts::copying::deletes::{Reconciling, tell_deleted};
+use crate::parts::copying::deletes::{Reconciling, tell_deleted, work_of_keys};
 use crate::parts::loads::drift::Settled;
 use crate::parts::reads::treatment::{HASH_LENGTH, HashKey, Rendered, ZeroDates};
 use crate::parts::report::{ledger_entry, query_label, while_doing};
@@ -38,10 +37,7 @@ pub async fn delete_missing(
         target: &loading.target,
         keys: columns,
         field: order_key.as_ref().and_then(|name| find(&known, name)).map(|column| column.name.clone()),
-        work: WorkId {
-            task_id: TaskId::new_unchecked(format!("{}#keys", context.work.task_id)),
-            ..context.work.clone()
-        },
+        work: work_of_keys(&context.work),
     };
     let source = context.ports.source(context, &missing.keys.conn_id).await?;
     let key = match &missing.hash_conn_id {
