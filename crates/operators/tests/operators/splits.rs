@@ -247,8 +247,7 @@ fn parts_go_where_their_list_goes() {
         let before = world.keys();
         let said = format!("{operator} {way} {death:?}");
         *world.death.lock().unwrap() = death;
-        let first = world.run(operator, way.clone());
-        let result = if first.is_err() { world.run_try(operator, way.clone(), 2).unwrap() } else { first.unwrap() };
+        let result = world.run(operator, way.clone()).or_else(|_| world.run_try(operator, way.clone(), 2)).unwrap();
         assert!(result.result.unwrap()["objects"].as_u64().unwrap() <= 4, "{said}");
         *world.death.lock().unwrap() = None;
         let parts = listed_in(&world, list);
