@@ -54,7 +54,7 @@ async fn run(
             if request.existing == Existing::Refuse
                 && let Some(rows) = prepare(request).await?
             {
-                let objects = objects(request).await?;
+                let objects = written(request).await?;
                 return Ok(UnloadReport {
                     rows: Some(rows),
                     objects,
@@ -66,7 +66,7 @@ async fn run(
         }
     };
     let rows = results.get(2).and_then(scalar_number);
-    let objects = objects(request).await?;
+    let objects = written(request).await?;
     if let (Some(1..), true) = (rows, objects.is_empty()) {
         return Err(data(format!(
             "Redshift says that it wrote {} rows, but there are no objects; see whether something removes them, or whether \
@@ -116,7 +116,10 @@ async fn prepare(request: &UnloadRequest) -> Result<Option<u64>, PortError> {
         }
     }
     let is_own = |object: &ObjectInfo| {
-        known.as_ref().is_some_and(|known| known.last_modified.is_some() && object.last_modified >= known.last_modified)
+        is_written_by_unload(request, &object.key)
+            && known
+                .as_ref()
+                .is_some_and(|known| known.last_modified.is_some() && object.last_modified >= known.last_modified)
     };
     if let Some(foreign) = found.iter().find(|object| !is_own(object)) {
         return Err(PortError::new(
@@ -146,6 +149,28 @@ async fn objects(request: &UnloadRequest) -> Result<Vec<ObjectInfo>, PortError> 
     let note = note_key(request);
     let found: Vec<ObjectInfo> = request.store.list(&request.to.bucket, &request.to.key).try_collect().await?;
     Ok(found.into_iter().filter(|object| object.key != note).collect())
+}
+
+/// What Redshift wrote: others may keep objects whose keys begin alike.
+async fn written(request: &UnloadRequest) -> Result<Vec<ObjectInfo>, PortError> {
+    let found = objects(request).await?;
+    Ok(found.into_iter().filter(|object| is_written_by_unload(request, &object.key)).collect())
+}
+
+/// `0000_part_00.parquet` or `000.gz` behind the key, in folders for values of partitions (`day=2024-01-31/`), or `manifest`.
+fn is_written_by_unload(request: &UnloadRequest, key: &str) -> bool {
+    let Some(rest) = key.strip_prefix(&request.to.key) else { return false };
+    let (folders, name) = rest.rsplit_once('/').map_or((None, rest), |(folders, name)| (Some(folders), name));
+    let is_number = |text: &str| text.len() >= 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let stem = name.split('.').next().unwrap_or_default();
+    let is_part = match stem.split_once("_part_") {
+        Some((slice, part)) => is_number(slice) && is_number(part),
+        None => is_number(stem),
+    };
+    match folders {
+        None => is_part || name == "manifest",
+        Some(folders) => is_part && folders.trim_start_matches('/').split('/').all(|folder| folder.contains('=')),
+    }
 }
 
 async fn note(request: &UnloadRequest, rows: Option<u64>) -> Result<(), PortError> {

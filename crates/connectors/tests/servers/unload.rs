@@ -46,6 +46,8 @@ async fn rows_go_to_the_bucket_once_and_strangers_are_left_alone() -> Result<()>
     let text = body(&stand.world, keys[0]).await?;
     assert!(text.starts_with("id,note\n1,it's a") && text.ends_with("\n2,\\N\n"), "{text}");
 
+    // Whose key only begins alike is none of it.
+    stand.world.put("out/nps_old/2023.csv", b"precious".to_vec()).await?;
     // A try that follows one that died after all was done.
     let second = subject(&stand, 2).await?;
     let again = second.warehouse.unload(wanted.clone()).await?;
@@ -59,6 +61,11 @@ async fn rows_go_to_the_bucket_once_and_strangers_are_left_alone() -> Result<()>
     stand.world.put(note, b"begun".to_vec()).await?;
     stand.world.put("out/nps_0001_part_00", b"half".to_vec()).await?;
     let third = subject(&stand, 3).await?;
+    stand.world.put("out/nps_old/2023.csv", b"precious, and newer".to_vec()).await?;
+    let error = refused(third.warehouse.unload(wanted.clone()).await)?;
+    assert!(error.kind == PortErrorKind::AlreadyExists && error.message.contains("out/nps_old/2023.csv"), "{error}");
+    assert_eq!(body(&stand.world, "out/nps_old/2023.csv").await?, "precious, and newer");
+    store.delete("lake", vec!["out/nps_old/2023.csv".to_owned()]).await?;
     let redone = third.warehouse.unload(wanted.clone()).await?;
     assert_eq!((redone.rows, redone.was_unloaded_before), (Some(2), false));
     assert_eq!(stand.world.keys("out/").await?, keys, "what was half written is gone");
