@@ -69,6 +69,7 @@ migrations! {
     m0038_shown_results,
     m0039_ended_runs,
     m0040_items,
+    m0047_assets,
 }
 
 impl MigrationName for Migration {

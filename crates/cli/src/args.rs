@@ -236,7 +236,12 @@ pub enum AssetsCommand {
         limit: u64,
     },
     /// Say that an asset is up to date: DAGs that wait for it run
-    Touch { asset: String },
+    Touch {
+        asset: String,
+        /// What the runs that come of it are told, as a JSON object: `{"rows": 5}`
+        #[arg(long, value_name = "JSON")]
+        extra: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

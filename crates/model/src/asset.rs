@@ -5,6 +5,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::address;
 use crate::ids::{DagId, MAX_ID_LENGTH, RunId, TaskId};
@@ -117,9 +118,19 @@ pub struct AssetEvent {
     pub run_id: Option<RunId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
+    /// -1: the task is not mapped, or a person said so.
+    #[serde(default = "unmapped")]
+    pub map_index: i32,
     /// Of the run that did it; the moment of the event when a person said so.
     pub data_interval: DataInterval,
     pub at: DateTime<Utc>,
+    /// What whoever said so said of it.
+    #[serde(default)]
+    pub extra: Map<String, Value>,
+}
+
+fn unmapped() -> i32 {
+    -1
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod asked;
+mod asset_events;
 mod assets;
 mod audit;
 mod backfills;
@@ -68,6 +69,7 @@ pub(crate) fn doors() -> Doors {
         .merge(dag_files::doors())
         .merge(run_doors::doors())
         .merge(task_doors::doors())
+        .merge(asset_events::doors())
         .merge(assets::doors())
         .merge(system_doors())
         .merge(alerts::doors())

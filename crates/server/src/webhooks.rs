@@ -13,7 +13,7 @@ use http::{HeaderMap, header};
 use millrace_model::asset::AssetEvent;
 use millrace_model::error_code::ErrorCode;
 use millrace_model::json_text::flaw;
-use millrace_store::{AuditRow, Keyed, RequestKey, RunRow, WebhookRow, WebhookTarget};
+use millrace_store::{AuditRow, Keyed, NewAssetEvent, RequestKey, RunRow, WebhookRow, WebhookTarget};
 use millrace_vault::{NewWebhook, is_webhook_name};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -169,11 +169,12 @@ impl Server {
                 person.require(Act::RecordAssets)?;
                 let actor = person.actor();
                 Delivered::Event(match id {
-                    None => Some(self.store().record_asset_event(asset, &actor, now).await?),
+                    None => Some(self.store().record_asset_event(NewAssetEvent::of(asset), &actor, now).await?),
                     Some(id) => {
                         let body_hash = token_hash(&conf.to_string());
                         let key = RequestKey { person: actor.clone(), key: id, body_hash };
-                        match self.store().record_asset_event_once(asset, &actor, &key, now - KEYS_KEPT, now).await? {
+                        let new = NewAssetEvent::of(asset);
+                        match self.store().record_asset_event_once(new, &actor, &key, now - KEYS_KEPT, now).await? {
                             Keyed::Created(event) => Some(event),
                             Keyed::Known(()) => None,
                             Keyed::Another => {

@@ -3,6 +3,7 @@
 mod escapes;
 mod forms;
 mod names;
+mod open;
 mod own;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ pub use escapes::without_escapes;
 use forms::{Forms, is_base64};
 use names::is_quantity;
 pub use names::{is_secret, is_sensitive_name};
+pub use open::{NotOpen, check_open};
 pub use own::check_own_secrets;
 use own::{Remembered, TooManySecrets, bounded, own_secrets};
 

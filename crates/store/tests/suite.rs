@@ -89,6 +89,8 @@ on_both! {
         an_event_goes_to_those_who_wait_and_is_used_up_by_their_run,
         catchup_replays_what_happened_before_the_dag_waited,
         a_run_uses_up_more_than_it_names,
+        an_asset_keeps_its_number_whoever_names_it,
+        events_are_chosen_by_what_they_are,
         a_person_may_say_that_an_asset_changed,
         an_alert_is_raised_once_and_seen_once,
         a_dag_that_is_paused_again_for_the_same_run_is_told_of_again,

@@ -375,8 +375,10 @@ impl Stage {
                 dag_id: None,
                 run_id: None,
                 task_id: None,
+                map_index: -1,
                 data_interval: DataInterval { start: self.now, end: self.now },
                 at: self.now,
+                extra: serde_json::Map::new(),
             };
             let waiting = self.view.dags().filter(|facts| {
                 !facts.is_paused && facts.version.dag.assets.as_ref().is_some_and(|it| it.names().contains(name))

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::asked::dates;
 use super::update_mask::masked;
-use super::{Given, assets, backfills, bulk, explain, runs, wait};
+use super::{Given, asset_events, backfills, bulk, explain, runs, wait};
 use crate::access::permission::{Access, Act};
 use crate::access::person::Person;
 use crate::deeds::actions::TriggerBody;
@@ -140,8 +140,8 @@ pub(super) fn doors() -> Doors {
         )
         .get("/dags/{dag_id}/dagRuns/{run_id}/explain", ReadDags, explain::run)
         .does(op("Say why a run waits").gives::<Value>())
-        .get("/dags/{dag_id}/dagRuns/{run_id}/upstreamAssetEvents", ReadDags, assets::of_run)
-        .does(op("List the asset events that made a run").gives::<assets::AssetEvents>())
+        .get("/dags/{dag_id}/dagRuns/{run_id}/upstreamAssetEvents", ReadDags, asset_events::of_run)
+        .does(op("List the asset events that made a run").gives::<asset_events::AssetEvents>())
 }
 
 /// A run, or what clearing it would touch.

@@ -46,12 +46,14 @@ impl Lineage {
         for (index, row) in rows.iter().enumerate() {
             // To its line in the list.
             let asset = lineage.add(row.asset.to_string(), format!("#asset-{}", index + 1), true);
-            for (dag_id, _) in &row.producers {
-                let dag = *dags.entry(dag_id.as_str()).or_insert_with(|| lineage.add_dag(dag_id.as_str()));
+            for maker in &row.producers {
+                let dag_id = maker.dag_id.as_str();
+                let dag = *dags.entry(dag_id).or_insert_with(|| lineage.add_dag(dag_id));
                 lineage.upstream[asset].push(dag);
             }
-            for dag_id in &row.consumers {
-                let dag = *dags.entry(dag_id.as_str()).or_insert_with(|| lineage.add_dag(dag_id.as_str()));
+            for waiting in &row.consumers {
+                let dag_id = waiting.dag_id.as_str();
+                let dag = *dags.entry(dag_id).or_insert_with(|| lineage.add_dag(dag_id));
                 lineage.upstream[dag].push(asset);
             }
         }
@@ -117,14 +119,24 @@ pub(super) fn picture(rows: &[AssetRow]) -> Option<Picture> {
 mod tests {
     use millrace_model::asset::AssetName;
     use millrace_model::ids::{DagId, TaskId};
+    use millrace_store::{AssetConsumer, AssetProducer};
 
     use super::*;
 
     fn row(asset: &str, makers: &[&str], waiting: &[&str]) -> AssetRow {
+        let since = chrono::DateTime::UNIX_EPOCH;
+        let maker = |id: &&str| AssetProducer {
+            dag_id: DagId::new_unchecked(*id),
+            task_id: TaskId::new_unchecked("make"),
+            since,
+        };
+        let waits = |id: &&str| AssetConsumer { dag_id: DagId::new_unchecked(*id), since };
         AssetRow {
+            id: 1,
             asset: AssetName::new_unchecked(asset),
-            producers: makers.iter().map(|id| (DagId::new_unchecked(*id), TaskId::new_unchecked("make"))).collect(),
-            consumers: waiting.iter().map(|id| DagId::new_unchecked(*id)).collect(),
+            created_at: since,
+            producers: makers.iter().map(maker).collect(),
+            consumers: waiting.iter().map(waits).collect(),
             last_event: None,
             event_count: 0,
         }

@@ -44,8 +44,12 @@ fn line(server: &Server, row: AssetRow) -> Line {
     });
     Line {
         asset: row.asset.to_string(),
-        producers: row.producers.iter().map(|(id, task)| dag(id.as_str(), format!("{id}.{task}"))).collect(),
-        consumers: row.consumers.iter().map(|id| dag(id.as_str(), id.to_string())).collect(),
+        producers: row
+            .producers
+            .iter()
+            .map(|it| dag(it.dag_id.as_str(), format!("{}.{}", it.dag_id, it.task_id)))
+            .collect(),
+        consumers: row.consumers.iter().map(|it| dag(it.dag_id.as_str(), it.dag_id.to_string())).collect(),
         last: row.last_event.map(|event| When::new(event.at, server.now(), chrono_tz::UTC)),
         last_run,
         events: row.event_count,

@@ -1,8 +1,15 @@
 //! What Airflow's own client must find in an answer, or else it reads none of it: the members that its models (3.3) call
 //! required, with their types.
 
+use millrace_model::asset::{AssetCondition, AssetName};
+use millrace_model::change::{Batch, NewRun};
+use millrace_model::dag::Dag;
+use millrace_model::ids::{DagId, RunId};
+use millrace_model::state::{RunState, RunType};
+use millrace_store::NewAssetEvent;
 use serde_json::{Value, json};
 
+use crate::plant::dag;
 use crate::site::{FAILED_RUN, RUNNING_RUN, Site, now};
 
 /// Address, where the object stands in the answer, and its members by type.
@@ -53,6 +60,31 @@ fn cases() -> Vec<(String, &'static str, &'static str)> {
             "",
             xcom,
         ),
+        (
+            "/api/v1/assets".to_owned(),
+            "/assets/0",
+            "text name uri group; number id; date created_at updated_at; \
+             list producing_tasks scheduled_dags consuming_tasks aliases watchers; object extra",
+        ),
+        ("/api/v1/assets".to_owned(), "/assets/0/producing_tasks/0", "text dag_id task_id; date created_at updated_at"),
+        ("/api/v1/assets".to_owned(), "/assets/0/scheduled_dags/0", "text dag_id; date created_at updated_at"),
+        ("/api/v1/assets".to_owned(), "/assets/0/last_asset_event", "number id; date timestamp"),
+        ("/api/v1/assets/events".to_owned(), "", "number total_entries"),
+        (
+            "/api/v1/assets/events".to_owned(),
+            "/asset_events/0",
+            "text name uri group; number id asset_id source_map_index; date timestamp; list created_dagruns; object extra",
+        ),
+        (
+            "/api/v1/assets/events".to_owned(),
+            "/asset_events/0/created_dagruns/0",
+            "text dag_id run_id state; date start_date logical_date; flag triggering",
+        ),
+        (
+            "/api/v1/assets/orders/queuedEvents".to_owned(),
+            "/queued_events/0",
+            "text dag_id dag_display_name; number asset_id; date created_at",
+        ),
         ("/api/v1/dagStats".to_owned(), "/dags/0", "text dag_id dag_display_name; list stats"),
         ("/api/v1/dagSources/copy_orders".to_owned(), "", "text dag_id dag_display_name"),
         (
@@ -97,6 +129,37 @@ fn holds(object: &Value, members: &str, place: &str) {
     }
 }
 
+/// One task makes an asset, two DAGs wait for it, and one of them has run for it.
+async fn lead_by_assets(site: &Site) {
+    let orders = AssetName::new_unchecked("orders");
+    let mut maker = dag("maker", "none", "UTC", &[], &[("make", "bash", &[], 0)]);
+    maker.tasks[0].outlets = vec![orders.clone()];
+    site.plant.sync(maker, false, now()).await;
+    let reader = |name: &str| Dag {
+        assets: Some(AssetCondition::Asset(orders.clone())),
+        ..dag(name, "none", "UTC", &[], &[("use", "bash", &[], 0)])
+    };
+    let version = site.plant.sync(reader("reads"), false, now()).await;
+    site.plant.sync(reader("waits"), false, now()).await;
+    let event = site.plant.store.record_asset_event(NewAssetEvent::of("orders"), "ada", now()).await.unwrap();
+    let run = NewRun {
+        dag_id: DagId::new_unchecked("reads"),
+        run_id: RunId::new_unchecked("asset_triggered__1"),
+        run_type: RunType::AssetTriggered,
+        state: RunState::Running,
+        logical_date: now(),
+        data_interval: event.data_interval,
+        run_after: now(),
+        conf: serde_json::Map::new(),
+        version_key: version.key,
+        asset_events: vec![event],
+        backfill_key: None,
+        triggered_by: "asset".to_owned(),
+        tasks: version.new_instances(),
+    };
+    site.plant.store.commit_unled(&Batch { new_runs: vec![run], ..Batch::default() }, now()).await.unwrap();
+}
+
 #[test]
 fn answers_have_what_airflows_client_must_find() {
     let site = Site::start();
@@ -105,6 +168,7 @@ fn answers_have_what_airflows_client_must_find() {
         let running = site.plant.store.instances(site.running).await.unwrap();
         let load = running.iter().find(|it| it.task_id.as_str() == "load").unwrap();
         site.plant.leave(load.key, json!(1), now()).await;
+        lead_by_assets(&site).await;
     });
     for (path, place, members) in cases() {
         let answer = site.get(&path).is(200).json();

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use millrace_logs::Level;
 use millrace_model::state::{RunState, TaskState};
 use millrace_server::{Access, Act, Door, doors};
+use millrace_store::NewAssetEvent;
 use serde_json::{Value, json};
 
 use crate::doors::address;
@@ -243,7 +244,7 @@ fn fill(site: &Site) {
             site.plant.run(&version, now(), now(), Some(RunState::Failed), &[part]).await;
             let problem = json!({"message": text, "line": 1, "column": 1, "hint": text, "snippet": text});
             site.plant.store.set_import_error(&format!("{text}.yaml"), &[problem], now()).await.unwrap();
-            site.plant.store.record_asset_event(&format!("asset {text}"), text, now()).await.ok();
+            site.plant.store.record_asset_event(NewAssetEvent::of(&format!("asset {text}")), text, now()).await.ok();
         });
         let run = json!({"dag_run_id": format!("run-{number}"), "logical_date": "2024-02-10", "conf": {(*text): text}, "note": text});
         site.send("POST", &format!("/api/v1/dags/{}/dagRuns", quoted(&id)), &run).is(200);

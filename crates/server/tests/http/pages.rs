@@ -275,8 +275,10 @@ fn a_run_says_which_assets_called_for_it() {
         dag_id: Some(DagId::new_unchecked("copy_orders")),
         run_id: Some(RunId::new_unchecked(FAILED_RUN)),
         task_id: Some(TaskId::new_unchecked("load")),
+        map_index: -1,
         data_interval: DataInterval { start: now(), end: now() },
         at: now(),
+        extra: serde_json::Map::new(),
     };
     let run = NewRun {
         dag_id: DagId::new_unchecked("reader"),

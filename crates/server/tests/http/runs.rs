@@ -249,12 +249,17 @@ fn many_tasks_are_marked_in_one_request() {
 fn an_asset_is_materialized_by_the_dag_that_makes_it() {
     let site = Site::start();
     let unknown = site.send("POST", "/api/v1/assets/materialize", &json!({"asset": "s3://nowhere"})).is(404).json();
-    assert!(unknown["detail"].as_str().unwrap().contains("no task brings the asset"), "{unknown}");
+    assert!(unknown["detail"].as_str().unwrap().contains("there is no asset"), "{unknown}");
     let mut maker = dag("maker", "none", "UTC", &[], &[("make", "bash", &[], 0)]);
     maker.tasks[0].outlets = vec![AssetName::new_unchecked("orders")];
     site.runtime.block_on(site.plant.sync(maker.clone(), false, now()));
     let run = site.send("POST", "/api/v1/assets/materialize", &json!({"asset": "orders"})).is(200).json();
     assert_eq!((&run["dag_id"], &run["run_type"]), (&json!("maker"), &json!("manual")));
+    let awaits = Some(AssetCondition::Asset(AssetName::new_unchecked("prices")));
+    let reader = Dag { assets: awaits, ..dag("reader", "none", "UTC", &[], &[("use", "bash", &[], 0)]) };
+    site.runtime.block_on(site.plant.sync(reader, false, now()));
+    let unmade = site.send("POST", "/api/v1/assets/prices/materialize", &json!({})).is(404).json();
+    assert!(unmade["detail"].as_str().unwrap().contains("no task brings the asset"), "{unmade}");
     let other = Dag { dag_id: DagId::new_unchecked("other"), ..maker };
     site.runtime.block_on(site.plant.sync(other, false, now()));
     let several = site.send("POST", "/api/v1/assets/materialize", &json!({"asset": "orders"})).is(409).json();
@@ -311,6 +316,48 @@ fn what_waits_for_a_dag_is_listed_and_forgotten() {
     assert_eq!(forgotten.map(|row| row.dag_id.as_deref().unwrap()).collect::<Vec<_>>(), ["one", "both", "both"]);
     site.send_as(VIEWER, "DELETE", "/api/v1/dags/one/assets/queuedEvents", &Value::Null).is(403);
     site.send("DELETE", "/api/v1/assets/none/queuedEvents", &json!({})).is(404);
+}
+
+/// As Airflow's clients know them: by numbers.
+#[test]
+fn assets_and_their_events_have_numbers() {
+    let site = Site::start();
+    let mut maker = dag("maker", "none", "UTC", &[], &[("make", "bash", &[], 0)]);
+    maker.tasks[0].outlets = ["orders", "77"].map(AssetName::new_unchecked).to_vec();
+    site.runtime.block_on(site.plant.sync(maker, false, now()));
+    let id = site.get("/api/v1/assets/orders").is(200).json()["id"].as_i64().unwrap();
+    assert_eq!(site.get(&format!("/api/v1/assets/{id}")).is(200).json()["name"], "orders");
+    // One whose name is a number is not taken for the one that has it.
+    site.get("/api/v1/assets/77").is(404);
+    assert_eq!(
+        site.get("/api/v1/assets?dag_ids=maker&dag_ids=quiet&uri_pattern=ORD").is(200).json()["total_entries"],
+        1
+    );
+    assert_eq!(site.get("/api/v1/assets?dag_ids=quiet").is(200).json()["total_entries"], 0);
+    let said = json!({"asset_id": id, "extra": {"rows": 5}});
+    let event = site.send("POST", "/api/v1/assets/events", &said).is(201).json();
+    assert_eq!(
+        (&event["asset_id"], &event["name"], &event["extra"]["rows"]),
+        (&json!(id), &json!("orders"), &json!(5))
+    );
+    let listed = site.get(&format!("/api/v1/assets/events?asset_id={id}&order_by=timestamp")).is(200).json();
+    assert_eq!((&listed["total_entries"], &listed["asset_events"][0]), (&json!(1), &event));
+    for (body, word) in [
+        (json!({"asset_id": id, "asset": "orders"}), "one of them"),
+        (json!({"extra": {}}), "one of them"),
+        (json!({"asset_id": id, "extra": {"password": "hunter2"}}), "no secrets"),
+        (json!({"asset_id": id, "extra": {"text": "x".repeat(3_000)}}), "2000 bytes"),
+    ] {
+        let refused = site.send("POST", "/api/v1/assets/events", &body).is(422).json();
+        assert!(refused["detail"].as_str().unwrap().contains(word), "{refused}");
+    }
+    site.send("POST", "/api/v1/assets/events", &json!({"asset_id": 999_999})).is(404);
+    assert_eq!(site.get("/api/v1/assets/events").is(200).json()["total_entries"], 1);
+    site.send("POST", &format!("/api/v1/assets/{}/materialize", id + 99), &json!({})).is(404);
+    assert_eq!(
+        site.send("POST", "/api/v1/assets/materialize", &json!({"asset_id": id})).is(200).json()["dag_id"],
+        "maker"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use millrace_model::state::TaskState;
 use serde_json::{Value, json};
 
 use super::{CommitReport, CreatedRun};
-use crate::dags::asset;
+use crate::dags::{asset, asset_event};
 use crate::sql::{Kind, micros, values};
 use crate::{Result, Tx, sql};
 
@@ -26,16 +26,18 @@ pub(super) async fn emit(
     if emitted.is_empty() {
         return Ok(());
     }
+    // A run that began before they had numbers may be of a version whose assets nobody names any more.
+    asset::number(tx, &emitted.iter().filter_map(|cells| cells[1].as_str()).collect(), now).await?;
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_asset", Kind::Text)]);
     let sql = format!(
-        "INSERT INTO asset_event (asset, instance_id, dag_id, run_id, task_id, interval_start, interval_end, at) \
-         SELECT x_asset, i.id, r.dag_id, r.run_id, i.task_id, r.data_interval_start, r.data_interval_end, $2 \
+        "INSERT INTO asset_event (asset, instance_id, dag_id, run_id, task_id, map_index, interval_start, \
+         interval_end, at) SELECT x_asset, i.id, r.dag_id, r.run_id, i.task_id, i.map_index, r.data_interval_start, r.data_interval_end, $2 \
          FROM {source} CROSS JOIN task_instance i CROSS JOIN dag_run r WHERE i.id = x_id AND r.id = i.run_id \
          RETURNING id"
     );
     let values = vec![sql::rows(emitted), micros(now).into()];
     let events = sql::ids(&tx.inner, "record asset events", sql, values).await?;
-    report.waiting_for_assets.extend(asset::queue(tx, &events).await?);
+    report.waiting_for_assets.extend(asset_event::queue(tx, &events).await?);
     Ok(())
 }
 
@@ -53,6 +55,10 @@ pub(super) async fn use_up(
         let sql = "SELECT COUNT(*) AS events, MIN(e.interval_start) AS first, MAX(e.interval_end) AS last \
                    FROM asset_queue q JOIN asset_event e ON e.id = q.event_id WHERE q.dag_id = $1 AND q.event_id <= $2";
         let all = sql::one(&tx.inner, "look at queued asset events", sql, values()).await?;
+        let sql = "INSERT INTO asset_event_run (event_id, run_id) \
+                   SELECT event_id, $3 FROM asset_queue WHERE dag_id = $1 AND event_id <= $2";
+        let used = values![run.dag_id.as_str(), last.id, created.run];
+        sql::run(&tx.inner, "note what a run came of", sql, used).await?;
         let sql = "DELETE FROM asset_queue WHERE dag_id = $1 AND event_id <= $2";
         sql::run(&tx.inner, "use up asset events", sql, values()).await?;
         let Some(all) = all else { continue };

@@ -206,7 +206,7 @@ async fn sync_in(tx: &Tx, files: &[SyncDag<'_>], hashes: &[String], now: DateTim
     }
     put_dags(tx, files, hashes, &outcomes, now).await?;
     let changed = files.iter().zip(&outcomes).filter(|(_, outcome)| outcome.what != SyncWhat::Unchanged);
-    asset::put_users(tx, &changed.map(|(file, _)| file.dag).collect::<Vec<_>>()).await?;
+    asset::put_users(tx, &changed.map(|(file, _)| file.dag).collect::<Vec<_>>(), now).await?;
 
     let source = sql::source(tx.dialect(), 1, &[("x_file", Kind::Text)]);
     let sql = format!("DELETE FROM import_error WHERE file_path IN (SELECT x_file FROM {source})");

@@ -10,8 +10,13 @@ use millrace_model::ids::{DagId, RunId};
 use millrace_model::notice::{Callback, Notice, NoticeEvent};
 use millrace_model::state::{RunState, RunType, TaskState};
 
+use serde_json::json;
+
 use crate::bench::{Bench, World, at, claim, dag, day, finish, new_run, sample, task};
-use millrace_store::{AlertFilter, ClearRequest, NotificationFilter, NotificationRow, StoreError, SyncDag};
+use millrace_store::{
+    AlertFilter, AssetEventFilter, ClearRequest, DateSpan, NewAssetEvent, NotificationFilter, NotificationRow,
+    StoreError, SyncDag,
+};
 
 fn name(text: &str) -> AssetName {
     AssetName::new_unchecked(text)
@@ -74,6 +79,10 @@ pub async fn an_event_goes_to_those_who_wait_and_is_used_up_by_their_run(bench: 
     let row = world.store.run_by_key(created.run).await?.context("there")?;
     assert_eq!(row.asset_events, events, "the run knows what called for it");
     assert_eq!(row.facts().asset_events.len(), 2);
+    let ids: Vec<i64> = events.iter().map(|event| event.id).collect();
+    let called = world.store.runs_called(&ids).await?;
+    let called: Vec<_> = called.iter().map(|run| (run.event_id, run.run_id.as_str(), run.is_last)).collect();
+    assert_eq!(called, [(ids[0], "asset_triggered__x", false), (ids[1], "asset_triggered__x", true)]);
 
     // A run that was not made uses nothing up.
     make_orders(&world, 2).await?;
@@ -116,8 +125,8 @@ pub async fn a_run_uses_up_more_than_it_names(bench: Bench) -> Result<()> {
                  SELECT 'orders', CAST(i AS BIGINT) * 1000000, CAST(i + 1 AS BIGINT) * 1000000, 0 FROM n";
     bench.query(often).await?;
     bench.query("INSERT INTO asset_queue (dag_id, event_id) SELECT 'waits', id FROM asset_event").await?;
-    world.store.record_asset_event("customers", "cli", at(7)).await?;
-    world.store.record_asset_event("orders", "cli", at(8)).await?;
+    world.store.record_asset_event(NewAssetEvent::of("customers"), "cli", at(7)).await?;
+    world.store.record_asset_event(NewAssetEvent::of("orders"), "cli", at(8)).await?;
 
     let events = world.store.queued_asset_events(&waits).await?;
     let named = |asset: &str| events.iter().filter(|event| event.asset.as_str() == asset).count();
@@ -145,15 +154,70 @@ pub async fn a_run_uses_up_more_than_it_names(bench: Bench) -> Result<()> {
     Ok(())
 }
 
+pub async fn an_asset_keeps_its_number_whoever_names_it(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    sync(&world, &producer(), false).await?;
+    let number = world.store.assets().await?[0].id;
+    sync(&world, &consumer("waits"), false).await?;
+    sync(&world, &Dag { assets: None, ..consumer("waits") }, false).await?;
+    sync(&world, &sample(), false).await?;
+    assert_eq!(world.store.assets().await?, []);
+    assert_eq!(world.store.asset_numbers(&["orders"]).await?["orders"], number);
+    sync(&world, &consumer("waits"), false).await?;
+    let again = &world.store.assets().await?[0];
+    assert_eq!((again.id, again.consumers.len(), again.producers.len()), (number, 1, 0));
+    // A run of a version from before there were numbers makes what nobody names any more.
+    sync(&world, &producer(), false).await?;
+    bench.query("DELETE FROM asset").await?;
+    make_orders(&world, 0).await?;
+    assert_eq!(world.store.assets().await?.len(), 1);
+    Ok(())
+}
+
+pub async fn events_are_chosen_by_what_they_are(bench: Bench) -> Result<()> {
+    let world = bench.led().await?;
+    sync(&world, &producer(), false).await?;
+    sync(&world, &consumer("waits"), false).await?;
+    make_orders(&world, 0).await?;
+    let extra = json!({"rows": 5}).as_object().cloned().unwrap_or_default();
+    let said = NewAssetEvent { asset: "orders", extra: extra.clone() };
+    let by_person = world.store.record_asset_event(said, "ada", at(9)).await?.id;
+    let ids = async |filter: AssetEventFilter| -> Result<Vec<i64>> {
+        let page = world.store.asset_events(&AssetEventFilter { limit: 10, ..filter }).await?;
+        assert_eq!(page.total as usize, page.rows.len());
+        Ok(page.rows.iter().map(|event| event.id).collect())
+    };
+    let any = AssetEventFilter::default;
+    let none: [i64; 0] = [];
+    let all = ids(any()).await?;
+    let by_task = all[1];
+    assert_eq!((all.len(), all[0]), (2, by_person));
+    assert_eq!(ids(AssetEventFilter { ascending: true, ..any() }).await?, [by_task, by_person]);
+    let number = world.store.assets().await?[0].id;
+    assert_eq!(ids(AssetEventFilter { asset_id: Some(number), ..any() }).await?.len(), 2);
+    assert_eq!(ids(AssetEventFilter { asset_id: Some(number + 1), ..any() }).await?, none);
+    assert_eq!(ids(AssetEventFilter { asset: Some("clicks".to_owned()), ..any() }).await?, none);
+    assert_eq!(ids(AssetEventFilter { part: Some("ORD".to_owned()), ..any() }).await?.len(), 2);
+    assert_eq!(ids(AssetEventFilter { dag_id: Some("daily".to_owned()), ..any() }).await?, [by_task]);
+    assert_eq!(ids(AssetEventFilter { task_id: Some("extract".to_owned()), ..any() }).await?, [by_task]);
+    assert_eq!(ids(AssetEventFilter { run_id: Some("none".to_owned()), ..any() }).await?, none);
+    assert_eq!(ids(AssetEventFilter { map_index: Some(3), ..any() }).await?, none);
+    let late = DateSpan { from: Some(at(5)), before: None };
+    assert_eq!(ids(AssetEventFilter { at: late, ..any() }).await?, [by_person]);
+    let waiting = world.store.queued_asset_events(&DagId::new_unchecked("waits")).await?;
+    assert_eq!((&waiting[0].extra, &waiting[1].extra), (&serde_json::Map::new(), &extra));
+    Ok(())
+}
+
 pub async fn a_person_may_say_that_an_asset_changed(bench: Bench) -> Result<()> {
     let world = bench.led().await?;
     sync(&world, &consumer("waits"), false).await?;
     let before = world.store.signals().await?.len();
-    let event = world.store.record_asset_event("orders", "cli", at(7)).await?;
+    let event = world.store.record_asset_event(NewAssetEvent::of("orders"), "cli", at(7)).await?;
     assert_eq!((event.at, event.dag_id), (at(7), None));
     assert_eq!(world.store.queued_asset_events(&DagId::new_unchecked("waits")).await?.len(), 1);
     assert_eq!(world.store.signals().await?.len(), before + 1);
-    let refused = world.store.record_asset_event("nobody's", "cli", at(8)).await;
+    let refused = world.store.record_asset_event(NewAssetEvent::of("nobody's"), "cli", at(8)).await;
     assert!(matches!(refused, Err(StoreError::NotFound { .. })), "{refused:?}");
     Ok(())
 }

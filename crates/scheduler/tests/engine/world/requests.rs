@@ -12,8 +12,8 @@ use millrace_model::state::{RunState, TaskState};
 use millrace_planner::{BackfillRange, BackfillWish, DagVersion, ManualRun, manual_run, plan_backfill};
 use millrace_store::faults::{FaultPoint, with_faults};
 use millrace_store::{
-    ClearRequest, DateOutcome, MarkRequest, MarkRunRequest, NewBackfill, NewPart, NewestVersion, PoolRow, RepinRequest,
-    Reprocess, RunChoice, RunRequest, RunRow, Selection, StoreError, SyncDag,
+    ClearRequest, DateOutcome, MarkRequest, MarkRunRequest, NewAssetEvent, NewBackfill, NewPart, NewestVersion,
+    PoolRow, RepinRequest, Reprocess, RunChoice, RunRequest, RunRow, Selection, StoreError, SyncDag,
 };
 
 use super::World;
@@ -286,7 +286,7 @@ impl World {
         let asset = format!("a{}", self.dice.roll(self.dags.len()));
         self.note(format!("asset {asset}"));
         let (store, now) = (self.stage.store.clone(), self.stage.now());
-        match self.ask(async move { store.record_asset_event(&asset, "world", now).await }).await {
+        match self.ask(async move { store.record_asset_event(NewAssetEvent::of(&asset), "world", now).await }).await {
             // No DAG names it.
             Ok(_) | Err(StoreError::NotFound { .. }) => {}
             Err(error) => panic!("{}: {error:?}", self.place()),
