@@ -113,7 +113,9 @@ impl Server {
             return Err(Problem::invalid(text).with("path", "expires_in_days".into()));
         }
         let now = self.now();
-        let expires_at = Some(now + TimeDelta::days(days.into()));
+        let ends = now + TimeDelta::days(days.into());
+        person.check_ends(ends)?;
+        let expires_at = Some(ends);
         let new = NewWebhook { name: wish.name, user_name, target: wish.target, expires_at };
         Ok(self.options.vault.add_webhook(new, &person.actor(), now).await?)
     }
@@ -176,7 +178,7 @@ impl Server {
                         let new = NewAssetEvent::of(asset);
                         match self.store().record_asset_event_once(new, &actor, &key, now - KEYS_KEPT, now).await? {
                             Keyed::Created(event) => Some(event),
-                            Keyed::Known(()) => None,
+                            Keyed::Known(_) => None,
                             Keyed::Another => {
                                 return Err(Problem::invalid("this delivery id was used for another delivery"));
                             }

@@ -269,7 +269,10 @@ fn ask_to_sign_in(request: &Request) -> Response {
     let headers = request.headers();
     // Our own pages ask without being asked for a password by the browser.
     let by_script = headers.contains_key("x-millrace-page");
-    if request.uri().path().starts_with("/api/") || by_script || request.method() != Method::GET {
+    // Who sends credentials, or reads numbers, is a program: it would take the page for what it asked for.
+    let by_program = headers.contains_key(header::AUTHORIZATION) || request.uri().path() == "/metrics";
+    let is_api = request.uri().path().starts_with("/api/");
+    if is_api || by_script || by_program || request.method() != Method::GET {
         let challenge =
             if by_script { "Bearer realm=\"Millrace\"" } else { "Basic realm=\"Millrace\", charset=\"UTF-8\"" };
         return Problem::new(

@@ -145,6 +145,7 @@ impl Server {
             return Err(no_user(&user_name));
         }
         let now = self.now();
+        person.check_ends(ends(now, days))?;
         let (token, token_hash) = make_token().map_err(|error| Problem::internal(&error))?;
         let new = NewToken {
             user_name,

@@ -1,10 +1,13 @@
 //! Who asks, and what they may.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use chrono::{DateTime, Utc};
 use http::request::Parts;
 use millrace_model::error_code::ErrorCode;
+use millrace_model::instant::format_utc_micros;
 use millrace_store::Granted;
 
 use crate::access::permission::{Act, Role, Scope};
@@ -38,6 +41,8 @@ pub(crate) struct Person {
     /// Of the token, if it was one.
     pub scope: Scope,
     pub via: Via,
+    /// When the token ends, if it was one.
+    pub until: Option<DateTime<Utc>>,
     /// Keys the tokens of forms.
     pub form_key: [u8; 32],
 }
@@ -76,6 +81,20 @@ impl Person {
         if self.may(act) { Ok(()) } else { Err(self.refused(act)) }
     }
 
+    /// A token makes nothing that lets its holder in when it has ended itself.
+    pub fn check_ends(&self, ends: DateTime<Utc>) -> Answer<()> {
+        match self.until {
+            Some(until) if ends > until => {
+                let text = format!(
+                    "a token makes nothing that ends after itself ({}); ask for fewer days, or sign in with the password",
+                    format_utc_micros(until)
+                );
+                Err(Problem::new(ErrorCode::FORBIDDEN, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub fn refused(&self, act: Act) -> Problem {
         let text = if self.scope.allows(act) {
             format!(
@@ -90,6 +109,12 @@ impl Person {
         };
         Problem::new(ErrorCode::FORBIDDEN, text).with("act", act.name().into())
     }
+
+    /// Says of which DAG: of several that were asked for, another one may be allowed.
+    fn refused_on(&self, act: Act, dag_id: &str) -> Problem {
+        let problem = self.refused(act);
+        Problem { detail: format!("DAG {dag_id}: {}", problem.detail), ..problem }
+    }
 }
 
 impl Server {
@@ -103,7 +128,25 @@ impl Server {
         }
         let row = self.store().dag(dag_id, 0).await?;
         let tags = row.map(|row| row.dag.tags.clone()).unwrap_or_default();
-        if person.may_on(act, dag_id, &tags) { Ok(()) } else { Err(person.refused(act)) }
+        if person.may_on(act, dag_id, &tags) { Ok(()) } else { Err(person.refused_on(act, dag_id)) }
+    }
+
+    /// Those of these DAGs whose runs this person may change.
+    pub async fn dags_to_change(
+        &self,
+        person: &Person,
+        dag_ids: impl Iterator<Item = &str>,
+    ) -> Answer<BTreeSet<String>> {
+        let dag_ids: BTreeSet<&str> = dag_ids.collect();
+        let mut found = BTreeSet::new();
+        for dag_id in dag_ids {
+            match self.require_on(person, Act::ChangeRuns, dag_id).await {
+                Ok(()) => drop(found.insert(dag_id.to_owned())),
+                Err(problem) if problem.code == ErrorCode::FORBIDDEN => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -118,7 +161,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Person {
 
 #[cfg(test)]
 pub(crate) fn tests_person(role: Role) -> Person {
-    Person { name: "a".to_owned(), role, grants: Arc::new([]), scope: Scope::All, via: Via::Basic, form_key: [1; 32] }
+    Person {
+        name: "a".to_owned(),
+        role,
+        grants: Arc::new([]),
+        scope: Scope::All,
+        via: Via::Basic,
+        until: None,
+        form_key: [1; 32],
+    }
 }
 
 #[cfg(test)]

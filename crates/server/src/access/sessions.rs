@@ -97,7 +97,7 @@ impl Server {
             let rows = self.store().grants(Some(&user.name)).await?;
             rows.into_iter().map(|row| Grant { of: row.of, role: Role::of_row(&row.role) }).collect()
         };
-        Ok(Person { name: user.name, role, grants, scope, via, form_key })
+        Ok(Person { name: user.name, role, grants, scope, via, until: None, form_key })
     }
 
     pub async fn person_of_token(&self, token: &str) -> Answer<Option<Person>> {
@@ -105,7 +105,8 @@ impl Server {
             return Ok(None);
         };
         let form_key = keyed_digest(token.as_bytes(), &[b"forms"]);
-        self.person(user, Scope::of_row(row.scope.as_deref()), Via::Bearer, form_key).await.map(Some)
+        let person = self.person(user, Scope::of_row(row.scope.as_deref()), Via::Bearer, form_key).await?;
+        Ok(Some(Person { until: row.expires_at, ..person }))
     }
 
     /// Whoever made the webhook, as far as it reaches.

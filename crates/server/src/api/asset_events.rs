@@ -4,24 +4,27 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use millrace_model::asset::AssetEvent;
+use millrace_model::error_code::ErrorCode;
 use millrace_model::ids::DagId;
 use millrace_settings::mask::check_open;
-use millrace_store::{AssetEventFilter, CalledRun, NewAssetEvent};
+use millrace_store::{AssetEventFilter, CalledRun, Keyed, NewAssetEvent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Given, Instant, body, instant, listed, optional};
 use crate::access::permission::Act;
 use crate::access::person::Person;
 use crate::api::asked::in_all;
+use crate::deeds::actions::{IDEMPOTENCY_KEY, key_of};
 use crate::doors::Doors;
+use crate::intake;
 use crate::openapi::{Kind, op};
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
-use crate::server::{Server, Shared};
+use crate::server::{KEYS_KEPT, Server, Shared};
 
 /// Airflow's name of the group of assets that were put into none.
 pub(super) const GROUP: &str = "asset";
@@ -48,7 +51,12 @@ pub(super) fn doors() -> Doors {
                 .gives::<AssetEvents>(),
         )
         .post("/assets/events", RecordAssets, record)
-        .does(op("Say that an asset is up to date").takes::<EventBody>().creates::<Event>())
+        .does(
+            op("Say that an asset is up to date")
+                .header("Idempotency-Key", "The same key and body within a day: the same event")
+                .takes::<EventBody>()
+                .creates::<Event>(),
+        )
         .get("/assets/{asset_id}/queuedEvents", ReadSystem, queued_of_asset)
         .does(op("List the events of an asset that DAGs have waiting").gives::<QueuedEvents>())
         .delete("/assets/{asset_id}/queuedEvents", RecordAssets, forget_of_asset)
@@ -168,6 +176,7 @@ async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Js
         ascending: parameters.order(ORDERS)?.is_some_and(|(_, is_descending)| !is_descending),
         limit,
         offset,
+        ..AssetEventFilter::default()
     };
     let page = server.store().asset_events(&filter).await?;
     let asset_events = server.event_values(&page.rows).await?;
@@ -192,6 +201,7 @@ struct EventBody {
 async fn record(
     State(server): State<Shared>,
     person: Person,
+    headers: HeaderMap,
     given: Given<EventBody>,
 ) -> Answer<(StatusCode, Json<Event>)> {
     let EventBody { asset_id, asset, extra } = body(given)?;
@@ -199,9 +209,30 @@ async fn record(
     check_open(&extra).map_err(|error| Problem::invalid(format!("'extra': {error}")).with("path", "extra".into()))?;
     let row = server.asset_of_body(asset_id, asset).await?;
     let new = NewAssetEvent { asset: row.asset.as_str(), extra };
-    let recorded = server.store().record_asset_event(new, &person.actor(), server.now()).await?;
+    let (store, actor, now) = (server.store(), person.actor(), server.now());
+    let recorded = match intake::text(&headers, &IDEMPOTENCY_KEY)? {
+        None => store.record_asset_event(new, &actor, now).await?,
+        Some(key) => {
+            let key = key_of(&person, key, &json!([new.asset, new.extra]))?;
+            match store.record_asset_event_once(new, &actor, &key, now - KEYS_KEPT, now).await? {
+                Keyed::Created(event) => event,
+                Keyed::Known(id) => server.event_of_key(id).await?,
+                Keyed::Another => return Err(Problem::invalid("this Idempotency-Key was used for another request")),
+            }
+        }
+    };
     let mut values = server.event_values(&[recorded]).await?;
     Ok((StatusCode::CREATED, Json(values.remove(0))))
+}
+
+impl Server {
+    async fn event_of_key(&self, id: i64) -> Answer<AssetEvent> {
+        let filter = AssetEventFilter { id: Some(id), limit: 1, ..AssetEventFilter::default() };
+        self.store().asset_events(&filter).await?.rows.pop().ok_or_else(|| {
+            let text = "the event of this Idempotency-Key was deleted; send another key for a new one";
+            Problem::new(ErrorCode::CONFLICT, text)
+        })
+    }
 }
 
 /// The oldest that are listed; `total_entries` counts all.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use http::HeaderMap;
 use millrace_model::asset::AssetEvent;
 use millrace_model::error_code::ErrorCode;
 use millrace_model::ids::DagId;
@@ -17,8 +18,9 @@ use super::runs::{DagRun, run_value};
 use super::{Given, Instant, body, instant, listed, paged};
 use crate::access::permission::{Access, Act};
 use crate::access::person::Person;
-use crate::deeds::actions::TriggerBody;
+use crate::deeds::actions::{IDEMPOTENCY_KEY, TriggerBody};
 use crate::doors::Doors;
+use crate::intake;
 use crate::openapi::{Kind, op};
 use crate::problem::{Answer, Problem};
 use crate::query::{Parameters, shortened};
@@ -38,7 +40,12 @@ pub(super) fn doors() -> Doors {
                 .gives::<Assets>(),
         )
         .post("/assets/materialize", Access::OfSomeDag(TriggerRuns), materialize)
-        .does(op("Start the DAG that brings an asset up to date").takes::<AssetBody>().gives::<DagRun>())
+        .does(
+            op("Start the DAG that brings an asset up to date")
+                .header("Idempotency-Key", "The same key and body within a day: the same run")
+                .takes::<AssetBody>()
+                .gives::<DagRun>(),
+        )
         // Where an asset is named so, it is shown; it is started by the address above.
         .get("/assets/materialize", ReadSystem, async |server: State<Shared>| {
             get(server, Path("materialize".to_owned())).await
@@ -47,7 +54,12 @@ pub(super) fn doors() -> Doors {
         .get("/assets/{asset_id}", ReadSystem, get)
         .does(op("Show an asset, by its number or its name").gives::<Asset>())
         .post("/assets/{asset_id}/materialize", Access::OfSomeDag(TriggerRuns), materialize_named)
-        .does(op("Start the DAG that brings this asset up to date").takes::<TriggerBody>().gives::<DagRun>())
+        .does(
+            op("Start the DAG that brings this asset up to date")
+                .header("Idempotency-Key", "The same key and body within a day: the same run")
+                .takes::<TriggerBody>()
+                .gives::<DagRun>(),
+        )
 }
 
 pub(super) async fn list(State(server): State<Shared>, parameters: Parameters) -> Answer<Json<Assets>> {
@@ -186,24 +198,36 @@ struct AssetBody {
     asset: Option<String>,
 }
 
-async fn materialize(server: State<Shared>, person: Person, given: Given<AssetBody>) -> Answer<Json<DagRun>> {
+async fn materialize(
+    server: State<Shared>,
+    person: Person,
+    headers: HeaderMap,
+    given: Given<AssetBody>,
+) -> Answer<Json<DagRun>> {
     let AssetBody { asset_id, asset } = body(given)?;
     let row = server.asset_of_body(asset_id, asset).await?;
-    start_maker(&server, &person, &row, TriggerBody::default()).await
+    start_maker(&server, &person, (&row, TriggerBody::default()), &headers).await
 }
 
 async fn materialize_named(
     server: State<Shared>,
     Path(named): Path<String>,
     person: Person,
+    headers: HeaderMap,
     given: Given<TriggerBody>,
 ) -> Answer<Json<DagRun>> {
+    let given = body(given)?;
     let row = server.asset_row(&named).await?;
-    start_maker(&server, &person, &row, body(given)?).await
+    start_maker(&server, &person, (&row, given), &headers).await
 }
 
 /// Starts the one DAG whose tasks bring the asset up to date.
-async fn start_maker(server: &Server, person: &Person, row: &AssetRow, body: TriggerBody) -> Answer<Json<DagRun>> {
+async fn start_maker(
+    server: &Server,
+    person: &Person,
+    (row, body): (&AssetRow, TriggerBody),
+    headers: &HeaderMap,
+) -> Answer<Json<DagRun>> {
     let name = &row.asset;
     let mut dags: Vec<&DagId> = row.producers.iter().map(|it| &it.dag_id).collect();
     dags.dedup();
@@ -217,6 +241,7 @@ async fn start_maker(server: &Server, person: &Person, row: &AssetRow, body: Tri
             return Err(Problem::new(ErrorCode::CONFLICT, text));
         }
     };
-    let (run, ..) = server.trigger(person, dag_id.as_str(), body, None).await?;
+    let key = intake::text(headers, &IDEMPOTENCY_KEY)?;
+    let (run, ..) = server.trigger(person, dag_id.as_str(), body, key).await?;
     Ok(Json(run_value(server, &run)))
 }

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use millrace_settings::ConnectionForm;
 use millrace_settings::mask::MASK;
-use millrace_store::{DagFilter, PoolRow};
+use millrace_store::{DagFilter, DagRow, PoolRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -364,18 +364,23 @@ pub(super) async fn pause(
 ) -> Answer<Json<PausedDags>> {
     let is_paused = body(given)?.is_paused;
     UpdateMask::of(&parameters, DAG_MEMBERS)?;
-    let (pattern, tag) = (parameters.text("dag_id_pattern"), parameters.text("tags"));
-    if pattern.is_none() && tag.is_none() {
+    let (pattern, tags) = (parameters.text("dag_id_pattern"), parameters.all("tags"));
+    if pattern.is_none() && tags.is_empty() {
         return Err(Problem::invalid("choose DAGs with 'dag_id_pattern' or 'tags'; 'dag_id_pattern=~' means all"));
     }
     let filter = DagFilter {
         search: pattern.filter(|text| *text != "~").map(|text| text.trim_matches('%').to_owned()),
-        tag: tag.map(str::to_owned),
         is_paused: Some(!is_paused),
         ..DagFilter::default()
     };
+    // Those of the state that they are to have stay as they are.
+    let rows = match parameters.flag("paused")? {
+        Some(paused) if paused == is_paused => Vec::new(),
+        _ => server.store().dags(&filter).await?.rows,
+    };
+    let is_meant = |row: &DagRow| tags.is_empty() || tags.iter().any(|tag| row.dag.tags.iter().any(|own| own == tag));
     let mut changed = Vec::new();
-    for row in server.store().dags(&filter).await?.rows {
+    for row in rows.into_iter().filter(is_meant) {
         if person.may_on(Act::PauseDags, row.dag_id.as_str(), &row.dag.tags) {
             changed.push(dag_value(&server, &server.set_paused(&person, row.dag_id.as_str(), is_paused).await?));
         }

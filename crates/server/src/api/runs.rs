@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, StatusCode};
 use millrace_model::ids::DagId;
 use millrace_model::state::RunType;
 use millrace_store::{RunFilter, RunOrder, RunRow};
@@ -16,7 +16,7 @@ use super::sources::DagVersion;
 use super::update_mask::UpdateMask;
 use super::{Given, Instant, body, duration, instant, listed, optional};
 use crate::access::person::Person;
-use crate::deeds::actions::TriggerBody;
+use crate::deeds::actions::{IDEMPOTENCY_KEY, TriggerBody};
 use crate::deeds::changes::{ClearRunBody, PatchRunBody, RepinBody, RepinnedRun};
 use crate::intake;
 use crate::links;
@@ -142,7 +142,7 @@ pub(crate) async fn trigger(
     headers: HeaderMap,
     given: Given<TriggerBody>,
 ) -> Answer<Json<DagRun>> {
-    let key = intake::text(&headers, &HeaderName::from_static("idempotency-key"))?;
+    let key = intake::text(&headers, &IDEMPOTENCY_KEY)?;
     let (run, dag, _) = server.trigger(&person, &dag_id, body(given)?, key).await?;
     let mut value = run_value(&server, &run);
     if dag.is_paused {

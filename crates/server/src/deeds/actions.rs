@@ -1,6 +1,7 @@
 //! What a person changes: a run is triggered, a DAG paused. Used by REST and pages alike.
 
 use chrono::{DateTime, Utc};
+use http::HeaderName;
 use millrace_model::error_code::ErrorCode;
 use millrace_model::param::{self, ParamFault};
 use millrace_model::schedule::DataInterval;
@@ -100,10 +101,15 @@ const LONGEST_KEY: usize = 255;
 
 /// A digest stands for the request: the same key with another one is a mistake.
 fn request_key(person: &Person, dag_id: &str, key: &str, body: &TriggerBody) -> Answer<RequestKey> {
+    key_of(person, key, &json!([dag_id, body.dag_run_id, body.logical_date, body.conf, body.note]))
+}
+
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+pub(crate) fn key_of(person: &Person, key: &str, asked: &Value) -> Answer<RequestKey> {
     if key.is_empty() || key.len() > LONGEST_KEY {
         return Err(Problem::invalid(format!("an Idempotency-Key has 1 to {LONGEST_KEY} characters")));
     }
-    let asked = json!([dag_id, body.dag_run_id, body.logical_date, body.conf, body.note]);
     Ok(RequestKey { person: person.name.clone(), key: key.to_owned(), body_hash: token_hash(&asked.to_string()) })
 }
 

@@ -249,6 +249,12 @@ fn many_are_paused_and_cleared_at_once() {
     assert_eq!((&paused["total_entries"], &paused["dags"][0]["dag_id"]), (&json!(1), &json!("copy_orders")));
     let all = site.send("PATCH", "/api/v1/dags?dag_id_pattern=~", &json!({"is_paused": false})).is(200).json();
     assert_eq!(all["total_entries"], 2);
+    // Those that are to become what the filter leaves out are none, and a filter is read.
+    let others = "/api/v1/dags?dag_id_pattern=~&paused=true";
+    assert_eq!(site.send("PATCH", others, &json!({"is_paused": true})).is(200).json()["total_entries"], 0);
+    site.send("PATCH", "/api/v1/dags?dag_id_pattern=~&paused=nonsense", &json!({"is_paused": true})).is(422);
+    let tags = "/api/v1/dags?tags=none&tags=nightly";
+    assert_eq!(site.send("PATCH", tags, &json!({"is_paused": true})).is(200).json()["total_entries"], 1);
     let body = json!({"dag_run_ids": [FAILED_RUN, "none"], "dry_run": false});
     let cleared = site.send("POST", "/api/v1/dags/copy_orders/clearDagRuns", &body).is(200).json();
     assert_eq!(cleared["dag_runs"][0]["task_instances"], 3);
@@ -260,7 +266,11 @@ fn many_are_paused_and_cleared_at_once() {
 #[test]
 fn prometheus_reads_what_is_going_on() {
     let site = Site::start();
-    site.call("GET", "/metrics", &[], None).is(303);
+    let nobody = site.call("GET", "/metrics", &[], None).is(401);
+    assert!(nobody.header("www-authenticate").starts_with("Basic"), "{}", nobody.body);
+    // A program is not led to a page that it cannot read.
+    site.call("GET", "/dags", &[("authorization", "Bearer mrt_gone")], None).is(401);
+    site.call("GET", "/dags", &[], None).is(303);
     let page = site.call("GET", "/metrics", &[("authorization", VIEWER)], None).is(200);
     assert!(page.header("content-type").starts_with("text/plain; version=0.0.4"));
     for line in [

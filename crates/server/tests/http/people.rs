@@ -136,6 +136,22 @@ fn tokens_do_no_more_than_their_scope_and_end() {
     site.call("DELETE", &address, &[("authorization", ADA)], None).is(404);
 }
 
+/// Whoever gets hold of a short one must not have the access for a year.
+#[test]
+fn a_token_makes_nothing_that_ends_after_itself() {
+    let site = with_ada("operator");
+    let made =
+        site.send_as(ADA, "POST", "/api/v1/tokens", &json!({"label": "ci", "expires_in_days": 5})).is(201).json();
+    let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
+    let ask = |days: u32| json!({"label": "longer", "expires_in_days": days});
+    let refused = site.send_as(&bearer, "POST", "/api/v1/tokens", &ask(6)).is(403).json();
+    assert!(refused["detail"].as_str().unwrap().contains("2024-03-08T06:00:00"), "{refused}");
+    site.send_as(&bearer, "POST", "/api/v1/tokens", &ask(5)).is(201);
+    let hook = |days: u32| json!({"name": format!("h{days}"), "dag_id": "copy_orders", "expires_in_days": days});
+    site.send_as(&bearer, "POST", "/api/v1/webhooks", &hook(6)).is(403);
+    site.send_as(&bearer, "POST", "/api/v1/webhooks", &hook(5)).is(201);
+}
+
 #[test]
 fn a_grant_reaches_its_dags_and_no_other() {
     let site = with_ada("viewer");
@@ -160,6 +176,14 @@ fn a_grant_reaches_its_dags_and_no_other() {
     assert!(mine.contains("data-trigger=") && mine.contains("/backfills\">Backfill"), "{mine}");
     assert!(!other.contains("data-trigger=") && !other.contains("data-pause="), "{other}");
     assert!(page("/").contains("Clear load of copy_orders"));
+    site.send("POST", "/api/v1/dags/quiet/dagRuns", &json!({"dag_run_id": "other"})).is(200);
+    for list in ["/runs", "/task-instances"] {
+        let shown = page(list);
+        assert!(shown.contains("value=\"copy_orders&#10;") && shown.contains("other"), "{shown}");
+        assert!(!shown.contains("value=\"quiet&#10;"), "{shown}");
+    }
+    let unseen = site.send_as(ADA, "PATCH", "/api/v1/dags/quiet", &json!({"is_paused": true})).is(403).json();
+    assert!(unseen["detail"].as_str().unwrap().starts_with("DAG quiet: the user ada"), "{unseen}");
     // Where the DAG stands in the body or behind a number, too.
     let wish = |dag: &str| json!({"dag_id": dag, "from_date": "2024-02-20", "to_date": "2024-02-21"});
     site.send_as(ADA, "POST", "/api/v1/backfills/dry_run", &wish("quiet")).is(403);

@@ -240,6 +240,14 @@ fn many_tasks_are_marked_in_one_request() {
     let errors = answer["update"]["errors"].as_array().unwrap();
     assert_eq!((&errors[0]["status_code"], &errors[1]["status_code"]), (&json!(404), &json!(422)));
     assert_eq!(site.get(&format!("{path}/load")).is(200).json()["state"], "success");
+    // Where the address says so, each entity names its own run.
+    let all = "/api/v1/dags/~/dagRuns/~/taskInstances";
+    let entities = json!([{"dag_id": "copy_orders", "dag_run_id": FAILED_RUN, "task_id": "load", "new_state": "failed"},
+        {"dag_id": "copy_orders", "task_id": "load", "new_state": "failed"}]);
+    let answer = site.send("PATCH", all, &json!({"actions": [{"action": "update", "entities": entities}]}));
+    let answer = answer.is(200).json();
+    assert_eq!(answer["update"]["success"], json!(["load"]));
+    assert!(answer["update"]["errors"][0]["error"].as_str().unwrap().contains("'dag_run_id'"), "{answer}");
     let delete = json!({"actions": [{"action": "delete", "entities": ["load"]}]});
     site.send("PATCH", &path, &delete).is(422);
     site.send_as(VIEWER, "PATCH", &path, &delete).is(403);
@@ -353,11 +361,22 @@ fn assets_and_their_events_have_numbers() {
     }
     site.send("POST", "/api/v1/assets/events", &json!({"asset_id": 999_999})).is(404);
     assert_eq!(site.get("/api/v1/assets/events").is(200).json()["total_entries"], 1);
+    let once = [("authorization", ADMIN), ("content-type", "application/json"), ("idempotency-key", "k1")];
+    let say = |rows: u32| {
+        let body = json!({"asset_id": id, "extra": {"rows": rows}}).to_string();
+        site.call("POST", "/api/v1/assets/events", &once, Some(&body))
+    };
+    assert_eq!(say(1).is(201).json()["id"], say(1).is(201).json()["id"]);
+    say(2).is(422);
+    assert_eq!(site.get("/api/v1/assets/events").is(200).json()["total_entries"], 2);
     site.send("POST", &format!("/api/v1/assets/{}/materialize", id + 99), &json!({})).is(404);
-    assert_eq!(
-        site.send("POST", "/api/v1/assets/materialize", &json!({"asset_id": id})).is(200).json()["dag_id"],
-        "maker"
-    );
+    let once = [("authorization", ADMIN), ("content-type", "application/json"), ("idempotency-key", "k2")];
+    let make = || {
+        let body = json!({"asset_id": id}).to_string();
+        site.call("POST", "/api/v1/assets/materialize", &once, Some(&body)).is(200).json()
+    };
+    assert_eq!(make()["dag_id"], "maker");
+    assert_eq!(make()["dag_run_id"], make()["dag_run_id"]);
 }
 
 #[test]

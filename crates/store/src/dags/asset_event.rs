@@ -34,6 +34,7 @@ impl<'a> NewAssetEvent<'a> {
 /// `None` means "any".
 #[derive(Debug, Clone, Default)]
 pub struct AssetEventFilter {
+    pub id: Option<i64>,
     pub asset: Option<String>,
     pub asset_id: Option<i64>,
     /// A part of the asset's name, in any case.
@@ -54,6 +55,9 @@ impl AssetEventFilter {
 
     fn conditions(&self) -> Conditions {
         let mut conditions = Conditions::default();
+        if let Some(id) = self.id {
+            conditions.compare("e.id", "=", id);
+        }
         conditions.among("e.asset", self.asset.as_slice());
         if let Some(id) = self.asset_id {
             conditions.add(format!("e.asset = (SELECT a.name FROM asset a WHERE a.id = {id})"));
@@ -239,7 +243,7 @@ impl Store {
         Ok(event)
     }
 
-    /// As [`Store::record_asset_event`], once for a key that was used `since` then.
+    /// As [`Store::record_asset_event`], once for a key that was used `since` then: else the number of the event of then.
     pub async fn record_asset_event_once(
         &self,
         new: NewAssetEvent<'_>,
@@ -247,12 +251,13 @@ impl Store {
         key: &RequestKey,
         since: DateTime<Utc>,
         now: DateTime<Utc>,
-    ) -> Result<Keyed<AssetEvent, ()>> {
+    ) -> Result<Keyed<AssetEvent, i64>> {
         let tx = self.begin_in_turn("record an asset event").await?;
-        if let Some(seen) = take_key(&tx, key, ("", ""), since, now).await? {
-            return Ok(seen.map_or(Keyed::Another, |_| Keyed::Known(())));
-        }
+        // Taken back with the transaction where the key was used already.
         let event = record_event(&tx, new, actor, now).await?;
+        if let Some(seen) = take_key(&tx, key, ("", &event.id.to_string()), since, now).await? {
+            return Ok(seen.map_or(Keyed::Another, |id| Keyed::Known(id.parse().unwrap_or_default())));
+        }
         tx.commit().await?;
         self.count(Counted::AssetEvents, &["person"], 1);
         Ok(Keyed::Created(event))

@@ -122,7 +122,8 @@ async fn end_by_hand(
     let skipped = if to == RunState::Failed { Skipped::GivenUp } else { Skipped::Wanted };
     let marked = set_states(tx, steps, (reason, skipped), now).await?;
     if teardowns.is_empty() {
-        let sql = "UPDATE dag_run SET state = $2, state_reason = $3, end_date = $4, marked_state = NULL WHERE id = $1";
+        let sql = "UPDATE dag_run SET state = $2, state_reason = $3, marked_state = NULL, \
+                   end_date = CASE WHEN state IN ('success', 'failed') THEN COALESCE(end_date, $4) ELSE $4 END WHERE id = $1";
         let values = values![run.row.key, to.as_str(), reason, micros(now)];
         sql::run(&tx.inner, "mark a run", sql, values).await?;
         crate::requests::backfill::finish_completed(tx, now).await?;
@@ -216,9 +217,11 @@ pub(crate) async fn set_states(
         return Ok(steps);
     }
     let source = sql::source(tx.dialect(), 1, &[("x_id", Kind::Int), ("x_from", Kind::Text), ("x_to", Kind::Text)]);
+    // What has ended took as long as it took, whatever it is called afterwards.
+    let ended = "end_date IS NOT NULL AND x_from IN ('success', 'failed', 'upstream_failed', 'skipped')";
     let sql = format!(
         "UPDATE task_instance SET state = x_to, state_reason = $3, start_date = COALESCE(start_date, $2), \
-         end_date = CASE WHEN start_date > $2 THEN start_date ELSE $2 END, next_try_at = NULL, choice = NULL, given_up = (x_to = 'skipped' AND $4) \
+         end_date = CASE WHEN {ended} THEN end_date WHEN start_date > $2 THEN start_date ELSE $2 END, next_try_at = NULL, choice = NULL, given_up = (x_to = 'skipped' AND $4) \
          FROM {source} WHERE task_instance.id = x_id AND state = x_from RETURNING id"
     );
     let rows =

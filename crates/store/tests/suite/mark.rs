@@ -22,6 +22,7 @@ pub async fn case_66_marking_success_lets_the_run_go_on(bench: Bench) -> Result<
     world.commit(&Batch { task_moves: moves, ..Batch::default() }, at(21)).await?;
     world.end_run(run.run, RunState::Failed).await?;
 
+    let failed = world.store.instance(run.run, "extract", -1).await?.context("there")?;
     let mark = |to| mark(run.run, &["extract"], to);
     assert!(world.store.mark_instances(&mark(TaskState::Running), at(40)).await.is_err());
     let report = world.store.mark_instances(&mark(TaskState::Success), at(40)).await?;
@@ -31,6 +32,7 @@ pub async fn case_66_marking_success_lets_the_run_go_on(bench: Bench) -> Result<
     assert_eq!(row.state, RunState::Queued);
     let extract = world.store.instance(run.run, "extract", -1).await?.context("there")?;
     assert_eq!(extract.state_reason.as_deref(), Some("marked by cli"));
+    assert_eq!((extract.start_date, extract.end_date), (failed.start_date, failed.end_date), "it took what it took");
     let again = world.store.mark_instances(&mark(TaskState::Success), at(41)).await?;
     assert!(again.marked.is_empty(), "it is what it should be");
     Ok(())

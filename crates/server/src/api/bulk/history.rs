@@ -22,6 +22,12 @@ use crate::server::Shared;
 #[expect(clippy::struct_excessive_bools, reason = "the names are Airflow's")]
 pub(crate) struct InstanceEntity {
     task_id: String,
+    /// Where the address says `~`: whose task it is.
+    #[serde(default)]
+    dag_id: Option<String>,
+    /// Where the address says `~`: of which run.
+    #[serde(default)]
+    dag_run_id: Option<String>,
     /// Of a mapped task; all of them unless told.
     #[serde(default)]
     map_index: Option<i32>,
@@ -38,7 +44,7 @@ pub(crate) struct InstanceEntity {
     include_future: bool,
 }
 
-/// Marks tasks of one run; making and deleting instances is the scheduler's.
+/// Marks tasks of runs; making and deleting instances is the scheduler's.
 pub(crate) async fn instances(
     State(server): State<Shared>,
     person: Person,
@@ -47,7 +53,13 @@ pub(crate) async fn instances(
 ) -> Answer<Json<BulkAnswer>> {
     let bulk = body(given)?;
     bulk.check_count()?;
-    server.run_row(&dag_id, &run_id).await?;
+    if dag_id != "~" {
+        server.require_on(&person, Act::ChangeRuns, &dag_id).await?;
+        server.dag_row(&dag_id, 0).await?;
+        if run_id != "~" {
+            server.run_row(&dag_id, &run_id).await?;
+        }
+    }
     let mut answer = BulkAnswer::default();
     for Whole(action) in bulk.actions {
         if !matches!(action.action, What::Update) {
@@ -65,22 +77,45 @@ pub(crate) async fn instances(
                 return Err(Problem::invalid("send each task with its 'new_state', not only its name"));
             };
             let name = entity.task_id.clone();
-            let parameters: Vec<_> =
-                entity.map_index.map(|at| ("map_index".to_owned(), at.to_string())).into_iter().collect();
-            let mark = MarkBody {
-                new_state: Some(entity.new_state),
-                include_upstream: entity.include_upstream,
-                include_downstream: entity.include_downstream,
-                include_past: entity.include_past,
-                include_future: entity.include_future,
-                note: entity.note,
-            };
-            let names = (dag_id.clone(), run_id.clone(), entity.task_id);
-            let done = instances::mark(&server, names, &Parameters(parameters), &person, mark, false).await;
-            answer.update.note(name, done.map(|_| true));
+            let done = change_instance(&server, &person, (&dag_id, &run_id), entity).await;
+            answer.update.note(name, done.map(|()| true));
         }
     }
     Ok(Json(answer))
+}
+
+async fn change_instance(
+    server: &Shared,
+    person: &Person,
+    (dag_id, run_id): (&str, &str),
+    entity: InstanceEntity,
+) -> Answer<()> {
+    let dag_id = named("dag_id", dag_id, entity.dag_id)?;
+    let run_id = named("dag_run_id", run_id, entity.dag_run_id)?;
+    server.require_on(person, Act::ChangeRuns, &dag_id).await?;
+    let parameters: Vec<_> = entity.map_index.map(|at| ("map_index".to_owned(), at.to_string())).into_iter().collect();
+    let mark = MarkBody {
+        new_state: Some(entity.new_state),
+        include_upstream: entity.include_upstream,
+        include_downstream: entity.include_downstream,
+        include_past: entity.include_past,
+        include_future: entity.include_future,
+        note: entity.note,
+    };
+    let names = (dag_id, run_id, entity.task_id);
+    instances::mark(server, names, &Parameters(parameters), person, mark, false).await.map(|_| ())
+}
+
+/// What the address names, or, where that says `~`, the entity.
+fn named(member: &str, in_address: &str, in_entity: Option<String>) -> Answer<String> {
+    match (in_address, in_entity) {
+        ("~", None) => Err(Problem::invalid(format!("say '{member}' in each entity, as the address says '~'"))),
+        ("~", Some(named)) => Ok(named),
+        (address, Some(named)) if named != address => {
+            Err(Problem::invalid(format!("'{member}' is {named}, and the address is that of {address}")))
+        }
+        (address, _) => Ok(address.to_owned()),
+    }
 }
 
 /// A run, and what is to become of it.
@@ -144,15 +179,7 @@ pub(crate) async fn runs(
 }
 
 async fn change_run(server: &Shared, person: &Person, dag_id: &str, run: RunEntity, deletes: bool) -> Answer<()> {
-    let named = run.dag_id.as_deref();
-    let dag_id = match (dag_id, named) {
-        ("~", None) => return Err(Problem::invalid("say with 'dag_id' whose run it is, as the address says '~'")),
-        ("~", Some(named)) => named,
-        (dag_id, Some(named)) if named != dag_id => {
-            return Err(Problem::invalid(format!("'dag_id' is {named}, and the address is that of {dag_id}")));
-        }
-        (dag_id, _) => dag_id,
-    };
+    let dag_id = &named("dag_id", dag_id, run.dag_id)?;
     if deletes {
         return server.delete_run(person, dag_id, &run.dag_run_id).await;
     }
