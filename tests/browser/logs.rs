@@ -61,15 +61,34 @@ async fn a_log_is_sifted_searched_and_taken_home() {
     browser.find(".split.wide").await;
 
     // What the browser would write to the disk.
-    browser.run("window.made = URL.createObjectURL; URL.createObjectURL = (blob) => { blob.text().then((text) => { window.taken = text; }); return window.made(blob); }").await;
-    browser.click("[data-raw]").await;
+    browser.run("fetch(document.querySelector('[data-raw]').href).then(async (answer) => { window.kept = answer.headers.get('content-disposition'); window.taken = await answer.text(); })").await;
     let taken = wait_until("the log is taken home", SHOWS, async || {
         browser.run("return window.taken ?? ''").await.as_str().unwrap().contains("exited with code 1")
     });
     taken.await.unwrap();
+    let kept = browser.run("return window.kept").await;
+    assert!(
+        kept.as_str().unwrap().starts_with("attachment; filename=\"") && kept.as_str().unwrap().ends_with(".1.log\""),
+        "{kept}"
+    );
     let text = browser.run("return window.taken").await;
     let text = text.as_str().unwrap();
     assert!((1..=200).all(|n| text.contains(&format!(" apple {n}\n"))), "{text}");
+
+    // A refusal is said, and not saved as the log.
+    browser
+        .run("const raw = document.querySelector('[data-raw]'); raw.href = raw.href.replace('/logs/1', '/logs/99')")
+        .await;
+    browser.click("[data-raw]").await;
+    let refused = wait_until("the refusal is said", SHOWS, async || {
+        browser
+            .run("const said = document.querySelector('#offline'); return said.hidden ? '' : said.textContent")
+            .await
+            .as_str()
+            .unwrap()
+            .contains("try 99")
+    });
+    refused.await.unwrap();
 
     // Single keys lead to the search of the page.
     browser.find("body").await.send_keys("/").await.unwrap();

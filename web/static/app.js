@@ -614,7 +614,11 @@ backfill?.addEventListener("input", () => {
 
 /* The log. */
 let log = null;
+// In the page: of more the first, the first error and the newest stay.
 const MOST_LINES = 20000;
+const FIRST_LINES = 2000;
+// Nobody's browser is to read the whole of a log of gigabytes.
+const MOST_READ = 1000000;
 function stopLog() {
   log?.pause();
   log = null;
@@ -632,12 +636,12 @@ function startLog() {
   findError();
   const level = $("[data-level]", box);
   const words = $("[data-log-search]", box);
-  const unlike = (row) => row.classList.toggle("unlike", Boolean(words.value) && !row.lastElementChild.textContent.toLowerCase().includes(words.value.toLowerCase()));
+  const unlike = (row) => !row.matches(".gap") && row.classList.toggle("unlike", Boolean(words.value) && !row.lastElementChild.textContent.toLowerCase().includes(words.value.toLowerCase()));
   const sift = () => {
     lines.classList.remove("min-info", "min-warning", "min-error");
     if (level.value) lines.classList.add(`min-${level.value}`);
     for (const row of lines.children) unlike(row);
-    const found = [...lines.children].filter((row) => !row.classList.contains("unlike")).length;
+    const found = [...lines.children].filter((row) => !row.matches(".unlike, .gap")).length;
     $("[data-found]", box).textContent = words.value ? found : "";
   };
   level.onchange = sift;
@@ -659,6 +663,28 @@ function startLog() {
   let offset = box.dataset.offset;
   let events = null;
   let isOver = false;
+  let gap = null;
+  let left = 0;
+  const gapAt = (place) => {
+    const row = document.createElement("div");
+    row.className = "line gap";
+    row.append(document.createElement("a"), document.createElement("time"), document.createElement("span"));
+    lines.insertBefore(row, place);
+    return row;
+  };
+  const trim = () => {
+    let extra = lines.children.length - MOST_LINES;
+    if (extra <= 0) return;
+    gap ??= gapAt(lines.children[FIRST_LINES]);
+    const error = $(".l-error", lines);
+    let row = gap.nextElementSibling;
+    while (extra-- > 0 && row) {
+      const next = row.nextElementSibling;
+      if (row !== error) { row.remove(); left++; }
+      row = next;
+    }
+    gap.lastElementChild.textContent = said("leftOut", { n: left.toLocaleString("en") });
+  };
   const append = (event) => {
     const fresh = document.createDocumentFragment();
     for (const line of JSON.parse(event.data)) {
@@ -681,9 +707,10 @@ function startLog() {
     offset = event.lastEventId;
     findError();
     if (mine.follows) toEnd();
-    if (number > MOST_LINES) {
+    trim();
+    if (number > MOST_READ) {
       end();
-      say(said("goesOn"));
+      gapAt(null).lastElementChild.textContent = said("goesOn");
     }
   };
   const end = () => {
@@ -708,13 +735,18 @@ document.addEventListener("click", async (event) => {
   const raw = event.target.closest("a[data-raw]");
   if (!raw) return;
   event.preventDefault();
-  const response = await fetch(raw.href, { headers: { Accept: "text/plain", "X-Millrace-Page": "1" } });
-  const address = URL.createObjectURL(await response.blob());
-  const link = document.createElement("a");
-  link.href = address;
-  link.download = decodeURIComponent(raw.href.split("/taskInstances/")[1].split("/logs/").join(".")) + ".log";
-  link.click();
-  URL.revokeObjectURL(address);
+  // Only looked at: a refusal is said here, and not saved as the log.
+  const look = new AbortController();
+  try {
+    const response = await fetch(raw.href, { headers: { "X-Millrace-Page": "1" }, signal: look.signal });
+    if (response.status === 401) location.href = "/sign-in?next=" + encodeURIComponent(location.pathname + location.search);
+    else if (response.ok) location.href = raw.href;
+    else say((await response.json()).detail ?? said("refused", { status: response.status }));
+  } catch {
+    say(said("lost"));
+  } finally {
+    look.abort();
+  }
 });
 
 /* Connections. */

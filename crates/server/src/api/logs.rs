@@ -16,7 +16,7 @@ use super::{Instant, optional};
 use crate::api::instances::instance_of;
 use crate::events::may_still_write;
 use crate::problem::{Answer, Problem};
-use crate::query::{FARTHEST, Parameters};
+use crate::query::{FARTHEST, Parameters, unknown};
 use crate::server::Shared;
 
 pub(crate) async fn get(
@@ -37,13 +37,22 @@ pub(crate) async fn get(
         return Err(Problem::new(ErrorCode::LOG_NOT_FOUND, text));
     };
     let masker = server.options.vault.masker().clone();
-    if wants_text(&headers) {
+    let as_text = match parameters.text("format") {
+        None => wants_text(&headers),
+        Some("text") => true,
+        Some(other) => return Err(unknown("format", other, FORMATS)),
+    };
+    if as_text {
+        let name = file_name(&id);
         // Page by page, so that a log of any size passes.
         let over = async || true;
         let pages = logs.follow(id, offset, over).map(move |page| page.map(|page| text_of(&page.lines, &masker)));
         let mut response = Response::new(Body::from_stream(pages));
         let kind = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Ok(name) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+            response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+        }
         return Ok(response);
     }
     let line = |line: &LogLine| Line {
@@ -54,6 +63,16 @@ pub(crate) async fn get(
     let goes_on = !page.is_at_end || is_live;
     let continuation_token = goes_on.then(|| page.next_offset.to_string());
     Ok(Json(Log { content: page.lines.iter().map(line).collect(), continuation_token }).into_response())
+}
+
+pub(super) const FORMATS: &[&str] = &["text"];
+
+/// As it is saved: `DAG.RUN.TASK.INDEX.TRY.log`, of letters that every file system takes.
+fn file_name(id: &TryId) -> String {
+    let index = if id.map_index < 0 { String::new() } else { format!(".{}", id.map_index) };
+    let name = format!("{}.{}.{}{index}.{}.log", id.dag_id, id.run_id, id.task_id, id.try_number);
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-' | '+');
+    name.chars().map(|letter| if is_plain(letter) { letter } else { '_' }).collect()
 }
 
 #[derive(Serialize, JsonSchema)]

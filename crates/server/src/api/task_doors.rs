@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use serde_json::Value;
 
 use super::{Given, bulk, explain, instances, logs, tries, xcoms};
-use crate::access::permission::Act;
+use crate::access::permission::{Access, Act};
 use crate::access::person::Person;
 use crate::deeds::changes::{ClearBody, MarkBody, Touched};
 use crate::doors::Doors;
@@ -29,9 +29,9 @@ pub(super) fn doors() -> Doors {
                 .many("dag_run_ids", Kind::Text, "Of the run of this name, where the address says ~; may be repeated")
                 .gives::<instances::TaskInstances>(),
         )
-        .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", ChangeRuns, bulk::instances)
+        .patch("/dags/{dag_id}/dagRuns/{run_id}/taskInstances", Access::OfSomeDag(ChangeRuns), bulk::instances)
         .does(
-            op("Give many tasks of a run a state")
+            op("Give many tasks of a run a state; ~ for those of several runs, or DAGs")
                 .takes::<bulk::BulkBody<bulk::InstanceEntity>>()
                 .gives::<bulk::BulkAnswer>(),
         )
@@ -85,6 +85,7 @@ pub(super) fn doors() -> Doors {
         .does(
             mapped("Read the log of a try")
                 .query("token", Kind::Text, "The continuation_token of the answer before")
+                .query("format", Kind::Words(logs::FORMATS), "As plain text, to be saved; so does Accept: text/plain")
                 .gives::<logs::Log>()
                 .gives_text("text/plain"),
         )

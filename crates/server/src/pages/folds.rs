@@ -1,5 +1,7 @@
 //! Which groups of a DAG are folded, as an address says it.
 
+use millrace_model::dag::Dag;
+
 use crate::links;
 use crate::query::Parameters;
 
@@ -14,6 +16,12 @@ impl Folds {
     pub fn of(parameters: &Parameters) -> Self {
         let all = |name: &str| parameters.all(name).into_iter().map(str::to_owned).collect();
         Self { open: all("open"), shut: all("shut") }
+    }
+
+    /// Every group of the DAG folded; `is_usual`: groups are open unless somebody folds them.
+    pub fn all_shut(dag: &Dag, is_usual: bool) -> Self {
+        let all = || dag.groups.iter().map(|group| group.group_id.to_string()).collect();
+        Self { open: Vec::new(), shut: if is_usual { all() } else { Vec::new() } }
     }
 
     /// `name=value`, as they stand behind an address.

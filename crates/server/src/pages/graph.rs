@@ -43,6 +43,9 @@ const MOST_OPEN: usize = 150;
 /// Of more nobody sees anything.
 const MOST_DRAWN: usize = 1_000;
 
+/// Open groups that are named where there is no picture to fold them in.
+const MOST_LISTED: usize = 20;
+
 /// A task, or a folded group.
 #[derive(Debug, Serialize)]
 struct Node {
@@ -71,6 +74,14 @@ struct Frame {
     /// What folds it.
     href: String,
     place: Place,
+}
+
+/// One of those that make the picture too large.
+#[derive(Debug, Serialize)]
+struct OpenGroup {
+    name: String,
+    tasks: usize,
+    href: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -122,6 +133,8 @@ pub(super) async fn page(
         picture, task_count, runs,
         is_folded => is_many && !dag.groups.is_empty(),
         address => scene.address(&folds),
+        fold_all => scene.open_groups(!is_many).next().map(|_| scene.address(&Folds::all_shut(&dag, !is_many))),
+        open_groups => picture.is_none().then(|| scene.widest_groups(!is_many)),
         run => run.as_ref().map(|run| values! {
             run_id => run.run_id.as_str(),
             href => links::run(&dag_id, run.run_id.as_str()),
@@ -157,6 +170,24 @@ impl<'a> Scene<'a> {
         let parts: Vec<String> = run.into_iter().chain(folds.parts()).collect();
         let page = format!("{}/graph", links::dag(self.dag.dag_id.as_str()));
         if parts.is_empty() { page } else { format!("{page}?{}", parts.join("&")) }
+    }
+
+    fn open_groups(&self, is_usual: bool) -> impl Iterator<Item = &'a str> {
+        let ids = self.dag.groups.iter().map(|group| group.group_id.as_str());
+        ids.filter(move |id| self.folds.is_open(id, is_usual))
+    }
+
+    /// The open groups with the most tasks, and what folds each.
+    fn widest_groups(&self, is_usual: bool) -> Vec<OpenGroup> {
+        let open = |id: &'a str| OpenGroup {
+            name: id.to_owned(),
+            tasks: self.dag.tasks_in(id).len(),
+            href: self.address(&self.folds.turned(id, true)),
+        };
+        let mut groups: Vec<OpenGroup> = self.open_groups(is_usual).map(open).collect();
+        groups.sort_by_key(|group| std::cmp::Reverse(group.tasks));
+        groups.truncate(MOST_LISTED);
+        groups
     }
 
     fn name<'p>(&'p self, piece: &'p Piece) -> &'p str {

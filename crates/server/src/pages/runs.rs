@@ -37,12 +37,14 @@ struct Line {
     run_type: &'static str,
     triggered_by: String,
     note: Option<String>,
+    /// The person who looks.
+    may_change: bool,
     logical_date: When,
     started: Option<When>,
     took: Option<String>,
 }
 
-fn line(server: &Server, run: &RunRow, now: DateTime<Utc>, zone: Tz) -> Line {
+fn line(server: &Server, run: &RunRow, may_change: bool, (now, zone): (DateTime<Utc>, Tz)) -> Line {
     Line {
         dag_id: run.dag_id.to_string(),
         dag_href: links::dag(run.dag_id.as_str()),
@@ -52,6 +54,7 @@ fn line(server: &Server, run: &RunRow, now: DateTime<Utc>, zone: Tz) -> Line {
         run_type: run.run_type.as_str(),
         triggered_by: run.triggered_by.clone(),
         note: server.note_of(run),
+        may_change,
         logical_date: When::new(run.logical_date, now, zone),
         started: run.start_date.map(|at| When::new(at, now, zone)),
         took: span(run.start_date, run.end_date, now).map(length),
@@ -76,6 +79,35 @@ pub(super) async fn of_dag(
 ) -> Answer {
     let row = server.dag_row(&dag_id, 0).await?;
     show(&server, &person, &headers, Some(&row), &parameters).await
+}
+
+/// Where the links of the list lead.
+#[derive(Serialize)]
+struct Ways {
+    base: String,
+    /// What was asked for beside the state.
+    rest: String,
+    /// The same for states of what has not ended, and has no end to be chosen by.
+    rest_unended: String,
+    /// To this list, for another order.
+    sorted: String,
+    here: String,
+}
+
+impl Ways {
+    fn of(dag: Option<&DagRow>, parameters: &Parameters, state: Option<&str>, offset: u64) -> Self {
+        let base = dag.map_or_else(|| "/runs".to_owned(), |row| format!("{}/runs", links::dag(row.dag_id.as_str())));
+        let asked = kept(parameters, &["dag", "run_type", "from", "to", "ended_from"]);
+        let order = kept(parameters, &["order_by"]);
+        let sorted = format!("{base}?state={}{asked}", state.unwrap_or_default());
+        Self {
+            rest: format!("{asked}{order}"),
+            rest_unended: kept(parameters, &["dag", "run_type", "from", "to", "order_by"]),
+            here: format!("{sorted}{order}&offset={offset}"),
+            sorted,
+            base,
+        }
+    }
 }
 
 async fn show(
@@ -104,6 +136,7 @@ async fn show(
         })
     };
     let logical_date = DateSpan { from: typed("from"), before: typed("to") };
+    let end_date = DateSpan { from: typed("ended_from"), before: None };
     let (order, ascending) = run_order(parameters)?;
     let named = dag.map(|row| row.dag_id.clone()).or_else(|| parameters.owned("dag").map(DagId::new_unchecked));
     let filter = RunFilter {
@@ -111,7 +144,7 @@ async fn show(
         states: states.clone(),
         run_type: parameters.run_type()?,
         logical_date,
-        end_date: DateSpan { from: date("ended_from")?, before: None },
+        end_date,
         order,
         ascending,
         limit: if wrong.is_empty() { ROWS } else { 0 },
@@ -124,17 +157,15 @@ async fn show(
     let now = server.now();
     let is_wrong = !wrong.is_empty();
     let state = states.first().map(|state| state.as_str());
-    let base = dag.map_or_else(|| "/runs".to_owned(), |row| format!("{}/runs", links::dag(row.dag_id.as_str())));
-    let asked = kept(parameters, &["dag", "run_type", "from", "to", "ended_from"]);
-    let rest = format!("{asked}{}", kept(parameters, &["order_by"]));
-    let sorted = format!("{base}?state={}{asked}", state.unwrap_or_default());
+    let ways = Ways::of(dag, parameters, state, offset);
+    let changeable = server.dags_to_change(person, page.rows.iter().map(|run| run.dag_id.as_str())).await?;
+    let shown = |run: &RunRow| line(server, run, changeable.contains(run.dag_id.as_str()), (now, zone));
     let values = values! {
         dag => dag.map(|row| server.dag_head(row, Tab::Runs)),
-        base,
-        rest,
-        sorted,
+        ways,
         order_by => parameters.text("order_by"),
-        runs => page.rows.iter().map(|run| line(server, run, now, zone)).collect::<Vec<_>>(),
+        any_may_change => !changeable.is_empty(),
+        runs => page.rows.iter().map(shown).collect::<Vec<_>>(),
         total => page.total,
         is_more => page.total >= offset + MOST_COUNTED,
         state,
@@ -144,6 +175,7 @@ async fn show(
         dag_id => parameters.text("dag"),
         from => parameters.text("from"),
         to => parameters.text("to"),
+        ended_from => parameters.text("ended_from"),
         wrong,
         is_wrong,
     };

@@ -181,12 +181,12 @@ fn upstream(task: &Task, dag_id: &str, run_id: &str) -> Vec<(String, String)> {
 /// Where a try's log is had as a file.
 fn download(id: &TryId, index: &str) -> String {
     format!(
-        "/api/v1/dags/{}/dagRuns/{}/taskInstances/{}/logs/{}{}",
+        "/api/v1/dags/{}/dagRuns/{}/taskInstances/{}/logs/{}?format=text{}",
         links::segment(&id.dag_id),
         links::segment(&id.run_id),
         links::segment(&id.task_id),
         id.try_number,
-        index.replacen('&', "?", 1)
+        index
     )
 }
 

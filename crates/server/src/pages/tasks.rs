@@ -18,13 +18,13 @@ use super::paging::{kept, paging};
 use crate::access::permission::Act;
 use crate::access::person::Person;
 use crate::deeds::changes::{ClearBody, Cleared, MarkBody, NamedTask};
-use crate::format::{When, length, span};
+use crate::format::{When, length, sentence, span};
 use crate::links;
 use crate::problem::{Answer, Problem};
 use crate::query::Parameters;
 use crate::rendering::{Wishes, merged, values};
 use crate::server::{Server, Shared};
-use crate::words::{said, t};
+use crate::words::{said, say, t};
 
 const ROWS: u64 = 50;
 /// Changed at once.
@@ -44,6 +44,8 @@ struct Line {
     pool: String,
     state: &'static str,
     reason: Option<String>,
+    /// The person who looks.
+    may_change: bool,
     tries: String,
     started: Option<When>,
     took: Option<String>,
@@ -74,6 +76,7 @@ pub(super) async fn page(
         ..InstanceFilter::default()
     };
     let rows = server.store().list_instances(&filter).await?;
+    let changeable = server.dags_to_change(&person, rows.iter().map(|it| it.dag_id.as_str())).await?;
     let now = server.now();
     let line = |it: &ListedInstance| {
         let (dag_id, run_id, row) = (it.dag_id.as_str(), it.run_id.as_str(), &it.row);
@@ -90,6 +93,7 @@ pub(super) async fn page(
             pool: row.pool.clone(),
             state: row.state.as_str(),
             reason: row.state_reason.clone(),
+            may_change: changeable.contains(dag_id),
             tries: format!("{}/{}", row.try_number, row.max_tries + 1),
             started: row.start_date.filter(|_| row.try_number > 0).map(|at| When::new(at, now, Tz::UTC)),
             took: span(row.start_date, row.end_date, now).filter(|_| row.try_number > 0).map(length),
@@ -97,7 +101,10 @@ pub(super) async fn page(
     };
     let asked = kept(&parameters, &["dag", "task", "operator", "pool"]);
     let rest = format!("{asked}{}", kept(&parameters, &["order_by"]));
+    let sorted = format!("/task-instances?state={}{asked}", state.map_or("", TaskState::as_str));
     let values = values! {
+        here => format!("{sorted}{}&offset={offset}", kept(&parameters, &["order_by"])),
+        any_may_change => !changeable.is_empty(),
         lines => rows.iter().take(ROWS as usize).map(line).collect::<Vec<_>>(),
         state => state.map(TaskState::as_str),
         states => [
@@ -105,7 +112,7 @@ pub(super) async fn page(
             TaskState::Scheduled, TaskState::Deferred, TaskState::Success, TaskState::Skipped,
         ].map(TaskState::as_str),
         rest,
-        sorted => format!("/task-instances?state={}{asked}", state.map_or("", TaskState::as_str)),
+        sorted,
         order_by => parameters.text("order_by"),
         dag_id => parameters.text("dag"),
         task_id => parameters.text("task"),
@@ -160,6 +167,43 @@ impl Deed {
     }
 }
 
+/// The parts of what a box stands for. Browsers send line ends as two letters.
+fn parts_of(key: &str) -> Vec<&str> {
+    key.split('\n').map(|part| part.trim_end_matches('\r')).collect()
+}
+
+fn run_of(key: &str) -> (&str, &str) {
+    match parts_of(key)[..] {
+        [dag_id, run_id, ..] => (dag_id, run_id),
+        _ => ("", ""),
+    }
+}
+
+fn read_chosen(keys: &[&str]) -> Answer<BTreeMap<(String, String), Chosen>> {
+    let mut chosen: BTreeMap<(String, String), Chosen> = BTreeMap::new();
+    for key in keys {
+        let (dag_id, run_id, task) = match parts_of(key)[..] {
+            [dag_id, run_id, task_id, index] => (dag_id, run_id, Some((task_id, index))),
+            [dag_id, run_id] => (dag_id, run_id, None),
+            _ => return Err(Problem::invalid("an item is not one")),
+        };
+        let of_run = chosen.entry((dag_id.to_owned(), run_id.to_owned())).or_default();
+        if let Some((task_id, index)) = task {
+            let index = index.parse().map_err(|_| Problem::invalid("an item has no number"))?;
+            of_run.tasks.push((task_id.to_owned(), index));
+        }
+    }
+    Ok(chosen)
+}
+
+/// A run of which nothing is changed, and why.
+#[derive(Serialize)]
+struct Refused<'a> {
+    dag_id: &'a str,
+    run_id: &'a str,
+    text: String,
+}
+
 /// Lists what would be touched; with `sure`, touches it.
 pub(super) async fn change(
     State(server): State<Shared>,
@@ -173,21 +217,7 @@ pub(super) async fn change(
     if keys.is_empty() || keys.len() > MOST_CHOSEN {
         return Err(Problem::invalid(format!("choose 1 to {MOST_CHOSEN} lines of the list, not {}", keys.len())));
     }
-    let mut chosen: BTreeMap<(String, String), Chosen> = BTreeMap::new();
-    for key in &keys {
-        // Browsers send line ends as two letters.
-        let parts: Vec<&str> = key.split('\n').map(|part| part.trim_end_matches('\r')).collect();
-        let (dag_id, run_id, task) = match parts[..] {
-            [dag_id, run_id, task_id, index] => (dag_id, run_id, Some((task_id, index))),
-            [dag_id, run_id] => (dag_id, run_id, None),
-            _ => return Err(Problem::invalid("an item is not one")),
-        };
-        let of_run = chosen.entry((dag_id.to_owned(), run_id.to_owned())).or_default();
-        if let Some((task_id, index)) = task {
-            let index = index.parse().map_err(|_| Problem::invalid("an item has no number"))?;
-            of_run.tasks.push((task_id.to_owned(), index));
-        }
-    }
+    let chosen = read_chosen(&keys)?;
     for (dag_id, _) in chosen.keys() {
         server.require_on(&person, Act::ChangeRuns, dag_id).await?;
     }
@@ -195,8 +225,24 @@ pub(super) async fn change(
     let downstream = fields.text("downstream").is_some();
     let (mut lines, mut warnings) = (Vec::new(), BTreeSet::new());
     let (mut runs, mut queued) = (0, 0);
+    // One that is refused keeps none of the others from being done, and is told beside them.
+    let (mut refused, mut first) = (Vec::new(), None);
     for ((dag_id, run_id), of_run) in &chosen {
-        let touching = apply(&server, &person, deed, (dag_id, run_id), of_run, downstream, !is_sure).await?;
+        let run = (dag_id.as_str(), run_id.as_str());
+        // Tried first, so that no half of a run is changed.
+        let mut touching = apply(&server, &person, deed, run, of_run, downstream, true).await;
+        if is_sure && touching.is_ok() {
+            touching = apply(&server, &person, deed, run, of_run, downstream, false).await;
+        }
+        let touching = match touching {
+            Ok(touching) => touching,
+            Err(problem) if problem.status().is_server_error() => return Err(problem),
+            Err(problem) => {
+                refused.push(Refused { dag_id, run_id, text: sentence(&say(&problem.detail)) });
+                first.get_or_insert(problem);
+                continue;
+            }
+        };
         runs += touching.runs.len();
         queued += touching.runs.iter().filter(|run| run.queued).count();
         warnings.extend(touching.warnings());
@@ -211,17 +257,25 @@ pub(super) async fn change(
             }
         }));
     }
-    let back = if fields.text("of") == Some("runs") { "/runs" } else { "/task-instances" };
-    if is_sure {
+    if let Some(problem) = first.filter(|_| refused.len() == chosen.len()) {
+        return Err(problem);
+    }
+    let otherwise = if fields.text("of") == Some("runs") { "/runs" } else { "/task-instances" };
+    let back = fields.text("back").and_then(links::local).unwrap_or(otherwise);
+    if is_sure && refused.is_empty() {
         return Ok(Redirect::to(back).into_response());
     }
+    let is_refused = |key: &&&str| refused.iter().any(|it: &Refused<'_>| run_of(key) == (it.dag_id, it.run_id));
+    let items: Vec<&str> = keys.iter().filter(|key| !is_refused(key)).copied().collect();
     let values = values! {
         title => deed.title(),
         action => fields.text("action"),
         of => fields.text("of"),
         back,
-        items => keys,
-        downstream, runs, queued, warnings,
+        items,
+        downstream, runs, queued, warnings, refused,
+        is_done => is_sure,
+        can_act => !is_sure && (runs > 0 || !lines.is_empty()),
         count => lines.len(),
         lines,
     };

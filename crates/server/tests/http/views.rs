@@ -11,8 +11,13 @@ fn part(site: &Site, path: &str, part: &str) -> String {
     site.call("GET", path, &[("authorization", ADMIN), ("x-part", part)], None).is(200).body
 }
 
-fn encoded(run_id: &str) -> String {
-    run_id.replace(':', "%3A").replace('+', "%2B")
+/// As it stands in an address or a form.
+fn encoded(text: &str) -> String {
+    let letter = |letter: char| match letter {
+        ':' | '+' | '&' | '?' | '=' | '\n' => format!("%{:02X}", u32::from(letter)),
+        other => other.to_string(),
+    };
+    text.chars().map(letter).collect()
 }
 
 /// Sends a form with the token of our own pages.
@@ -130,6 +135,84 @@ fn runs_are_changed_together() {
     let headers = [("authorization", viewer.as_str()), ("content-type", "application/x-www-form-urlencoded")];
     site.call("POST", "/task-instances/change", &headers, Some(&fields("clear"))).is(403);
     assert!(!site.call("GET", "/runs", &headers[..1], None).is(200).body.contains("name=\"item\""));
+}
+
+/// One of two runs is gone meanwhile: the other is changed, and both are told of.
+#[test]
+fn what_is_refused_of_many_is_told_beside_what_is_done() {
+    let site = Site::start();
+    let list = "/dags/copy_orders/runs?state=failed&run_type=scheduled";
+    let fields = |sure: &str| {
+        let items = [format!("copy_orders\n{FAILED_RUN}"), "copy_orders\nzzz".to_owned()];
+        let items: Vec<String> = items.iter().map(|item| format!("item={}", encoded(item))).collect();
+        format!("action=success&of=runs&back={}&{}{sure}", encoded(list), items.join("&"))
+    };
+    let asked = post(&site, "/task-instances/change", &fields("")).is(200).body;
+    assert!(asked.contains("Of these runs nothing can be changed.") && asked.contains(">zzz</span>"), "{asked}");
+    assert!(!asked.contains("value=\"copy_orders&#10;zzz\""), "it is not asked for again: {asked}");
+    let done = post(&site, "/task-instances/change", &fields("&sure=yes")).is(200).body;
+    assert!(done.contains("These runs were refused") && done.contains(">zzz</span>"), "{done}");
+    assert!(!done.contains("class=\"primary\">Mark what"), "nothing is left to be sure of: {done}");
+    let run = site.get(&format!("/api/v1/dags/copy_orders/dagRuns/{}", FAILED_RUN.replace('+', "%2B"))).json();
+    assert_eq!(run["state"], "success");
+    // Whoever is done is back where they were, and nowhere else.
+    let mark = |state: &str, back: &str| {
+        let fields = format!(
+            "action={state}&of=runs&sure=yes&back={}&item={}",
+            encoded(back),
+            encoded(&format!("copy_orders\n{FAILED_RUN}"))
+        );
+        post(&site, "/task-instances/change", &fields).is(303).header("location").to_owned()
+    };
+    assert_eq!(mark("failed", list), list);
+    assert_eq!(mark("success", "//elsewhere.example/"), "/runs");
+}
+
+/// The tasks of the run are as they were: it is the run that is called something else.
+#[test]
+fn a_run_is_marked_though_none_of_its_tasks_changes() {
+    let site = Site::start();
+    let item = encoded(&format!("copy_orders\n{FAILED_RUN}"));
+    post(&site, "/task-instances/change", &format!("action=success&of=runs&sure=yes&item={item}")).is(303);
+    let asked = post(&site, "/task-instances/change", &format!("action=failed&of=runs&item={item}")).is(200).body;
+    assert!(asked.contains("class=\"primary\">Mark what was chosen failed"), "{asked}");
+}
+
+/// Home leads to the failed runs of a day: the list says so, and what has not ended is not looked for by its end.
+#[test]
+fn a_list_says_from_which_end_its_runs_are() {
+    let site = Site::start();
+    let page = site.get("/runs?state=failed&ended_from=2024-03-01T00:00:00Z").is(200).body;
+    assert!(page.contains("name=\"ended_from\" value=\"2024-03-01T00:00:00Z\""), "{page}");
+    let tab = |state: &str| {
+        let start = page.find(&format!("&#x2f;runs?state={state}")).unwrap();
+        page[start..].split('"').next().unwrap().to_owned()
+    };
+    assert!(!tab("running").contains("ended_from") && !tab("queued").contains("ended_from"), "{page}");
+    assert!(tab("success").contains("ended_from=2024"), "{page}");
+    site.get("/runs?ended_from=soon").is(422);
+}
+
+/// Groups that were unfolded until there was no picture any more are folded again.
+#[test]
+fn a_graph_that_is_too_large_can_be_folded_again() {
+    let site = Site::start();
+    let task = |n: usize| Task {
+        group: Some(TaskId::new_unchecked("load")),
+        ..Task::new(TaskId::new_unchecked(format!("load.t{n}")), "empty")
+    };
+    let mut wide = dag("wide", "none", "UTC", &[], &[("begin", "empty", &[], 0)]);
+    wide.groups = vec![serde_json::from_value(json!({"group_id": "load"})).unwrap()];
+    wide.tasks.extend((0..1_100).map(task));
+    site.runtime.block_on(site.plant.sync(wide, true, now()));
+    let folded = site.get("/dags/wide/graph").is(200).body;
+    assert!(folded.contains("<svg class=\"graph\"") && !folded.contains("Fold all groups"), "{folded}");
+    let open = site.get("/dags/wide/graph?open=load").is(200).body;
+    assert!(
+        open.contains("too many to be drawn")
+            && open.contains("<a class=\"button\" href=\"&#x2f;dags&#x2f;wide&#x2f;graph\">Fold all groups")
+    );
+    assert!(open.contains("href=\"&#x2f;dags&#x2f;wide&#x2f;graph?shut=load\">load</a>"), "each group by itself, too");
 }
 
 #[test]
