@@ -118,6 +118,8 @@ fn furnish(home: &TestHome) {
         "schedule: none\ntasks:\n  first: {operator: bash, bash_command: sleep 900}\n  \
          second: {operator: bash, bash_command: echo, depends_on: [first]}\n",
     );
+    // A name that is no wider than what is beside it.
+    home.write_dag("hr.yaml", "schedule: none\ntasks:\n  only: {operator: empty}\n");
     home.write_dag("broken.yaml", "schedule: none\ntasks:\n  one: {operator: bsh}\n");
 }
 
@@ -176,6 +178,11 @@ async fn every_page_fits_a_telephone_and_is_reached_by_keys() {
     browser.click("#keys button").await;
     browser.find("body").await.send_keys("gd").await.unwrap();
     let there = wait_until("g d leads to the DAGs", SHOWS, async || browser.path().await == "/dags").await;
+    there.unwrap();
+    // The same keys of a Hangul keyboard.
+    let hangul = "for (const [key, code] of [['ㅎ', 'KeyG'], ['ㄱ', 'KeyR']]) document.body.dispatchEvent(new KeyboardEvent('keydown', { key, code, bubbles: true }))";
+    browser.run(hangul).await;
+    let there = wait_until("g r leads to the runs", SHOWS, async || browser.path().await == "/runs").await;
     there.unwrap();
 
     for (path, words) in &walked() {

@@ -95,3 +95,28 @@ async fn a_log_is_sifted_searched_and_taken_home() {
     assert_eq!(browser.run("return document.activeElement.matches('[data-search]')").await, true);
     browser.close().await;
 }
+
+/// More lines than a page holds: what is looked for stands at the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_long_log_is_seen() {
+    let home = TestHome::new();
+    home.write_dag(
+        "big.yaml",
+        "schedule: none\ntasks:\n  big:\n    operator: bash\n    bash_command: |\n      seq 1 30000\n      exit 1\n",
+    );
+    let (_daemon, address) = standalone(&home);
+    home.ok(&["dags", "unpause", "big"]);
+    home.run(&["dags", "trigger", "big", "--run-id", "r", "--wait"]).exits(1);
+    let browser = Browser::open(address).await;
+    browser.goto("/dags/big/runs/r/tasks/big").await;
+    browser.sign_in(&fs::read_to_string(home.file("admin_password")).unwrap()).await;
+    let ends = "return [...document.querySelectorAll('#log .l-error')].some((line) => line.textContent.includes('exited with code 1'))";
+    wait_until("the last line is there", SHOWS, async || browser.run(ends).await == true).await.unwrap();
+    let left = browser.run("return document.querySelector('#log .gap')?.textContent ?? ''").await;
+    assert!(left.as_str().unwrap().contains("lines are left out here"), "{left}");
+    let count = browser.run("return document.querySelectorAll('#log .line').length").await;
+    assert!(count.as_u64().unwrap() <= 20_001, "{count}");
+    assert_eq!(browser.run("return document.querySelector('[data-first-error]').hidden").await, false);
+    browser.picture("log-end").await;
+    browser.close().await;
+}

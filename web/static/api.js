@@ -1,7 +1,30 @@
 // The page to try the API: sends what a form says, and shows what comes back, as text.
 const token = document.querySelector('meta[name="csrf"]')?.content ?? "";
 
-async function send(form) {
+const LONGEST = 200000;
+
+/* A stream goes on for ever: what has come is shown while it comes, and cut off after a minute. */
+async function read(answer, show) {
+  const reader = answer.body?.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  try {
+    for (;;) {
+      const { done, value } = reader ? await reader.read() : { done: true };
+      if (done) return text;
+      text += decoder.decode(value, { stream: true });
+      if (text.length > LONGEST) {
+        await reader.cancel();
+        return `${text.slice(0, LONGEST)}\n…`;
+      }
+      show(text);
+    }
+  } catch {
+    return `${text}\n…`;
+  }
+}
+
+async function send(form, out) {
   const query = new URLSearchParams();
   const headers = { "x-csrf-token": token, "x-millrace-page": "api", accept: "application/json" };
   let path = form.dataset.path;
@@ -16,12 +39,12 @@ async function send(form) {
   const method = form.dataset.method;
   if (method !== "GET") headers["content-type"] = "application/json";
   const address = query.size ? `${path}?${query}` : path;
-  // What goes on for ever is cut off.
   const answer = await fetch(address, { method, headers, body: method === "GET" ? undefined : (body ?? "{}"), signal: AbortSignal.timeout(60000) });
-  const text = await answer.text();
+  const show = (text) => { out.textContent = `${method} ${address}\n${answer.status} ${answer.statusText}\n\n${text}`; };
+  const text = await read(answer, show);
   let shown = text;
   try { shown = JSON.stringify(JSON.parse(text), null, 2); } catch { /* not JSON: as it is */ }
-  return `${method} ${address}\n${answer.status} ${answer.statusText}\n\n${shown}`;
+  show(shown);
 }
 
 for (const form of document.querySelectorAll("form[data-api]")) {
@@ -30,6 +53,6 @@ for (const form of document.querySelectorAll("form[data-api]")) {
     const out = form.querySelector("[data-answer]");
     out.hidden = false;
     out.textContent = "…";
-    try { out.textContent = await send(form); } catch (error) { out.textContent = String(error); }
+    try { await send(form, out); } catch (error) { out.textContent = String(error); }
   });
 }

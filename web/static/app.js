@@ -55,6 +55,11 @@ if (keysSwitch) {
 }
 const search = $("[data-search]");
 let going = 0;
+// The letter on the key, whatever a keyboard of other letters or Caps Lock makes of it.
+const letterOf = (event) => {
+  if (event.key.length === 1 && !/^[\x21-\x7e]$/.test(event.key) && /^Key[A-Z]$/.test(event.code)) return event.code.slice(3).toLowerCase();
+  return event.key.toLowerCase();
+};
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select, dialog:not(#keys)");
   if (event.key === "Escape") {
@@ -73,11 +78,11 @@ document.addEventListener("keydown", (event) => {
     place?.select();
   } else if (event.key === "?") {
     showKeys();
-  } else if (event.key === "g") {
+  } else if (letterOf(event) === "g") {
     going = Date.now();
     return;
   } else if (Date.now() - going < 1500) {
-    const link = $(`[data-go="${CSS.escape(event.key)}"]`);
+    const link = $(`[data-go="${CSS.escape(letterOf(event))}"]`);
     if (link) location.href = link.href;
   }
   going = 0;

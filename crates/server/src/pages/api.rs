@@ -35,19 +35,73 @@ struct Entry {
     description: String,
     /// Name, place, whether it is needed, what it is.
     parameters: Vec<(String, String, bool, String)>,
-    /// The members of the body, for whoever fills it in.
+    /// What of the body is needed, for whoever fills it in.
     body: Option<String>,
+    members: Vec<Member>,
+}
+
+/// What a body may have.
+#[derive(Serialize)]
+struct Member {
+    name: String,
+    kind: String,
+    needed: bool,
+    text: String,
+}
+
+/// A schema that is named stands for itself elsewhere in the document.
+fn named<'d>(document: &'d Value, schema: &'d Value) -> &'d Value {
+    let pointer = schema["$ref"].as_str().map(|name| name.trim_start_matches('#'));
+    pointer.and_then(|pointer| document.pointer(pointer)).unwrap_or(schema)
+}
+
+fn is_needed(schema: &Value, name: &str) -> bool {
+    schema["required"].as_array().is_some_and(|list| list.iter().any(|one| one == name))
+}
+
+fn members(document: &Value, schema: &Value) -> Vec<Member> {
+    let schema = named(document, schema);
+    let member = |(name, of): (&String, &Value)| Member {
+        name: name.clone(),
+        kind: kind(of),
+        needed: is_needed(schema, name),
+        text: of["description"]
+            .as_str()
+            .or_else(|| named(document, of)["description"].as_str())
+            .unwrap_or_default()
+            .to_owned(),
+    };
+    schema["properties"].as_object().into_iter().flatten().map(member).collect()
+}
+
+/// `string`, `array of string`, `one of a, b`, or the name of a schema.
+fn kind(schema: &Value) -> String {
+    if let Some(name) = schema["$ref"].as_str() {
+        return name.rsplit('/').next().unwrap_or_default().to_owned();
+    }
+    if let Some(words) = schema["enum"].as_array() {
+        let words: Vec<String> = words.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        return format!("one of {}", words.join(", "));
+    }
+    if let Some(several) = schema["anyOf"].as_array().or_else(|| schema["oneOf"].as_array()) {
+        let kinds: Vec<String> = several.iter().map(kind).filter(|kind| kind != "null").collect();
+        return kinds.join(" or ");
+    }
+    let types = match &schema["type"] {
+        Value::Array(several) => several.iter().filter_map(Value::as_str).filter(|kind| *kind != "null").collect(),
+        one => one.as_str().into_iter().collect::<Vec<_>>(),
+    };
+    match types.as_slice() {
+        [] => "any".to_owned(),
+        ["array"] => format!("array of {}", kind(&schema["items"])),
+        several => several.join(" or "),
+    }
 }
 
 /// What of the body's schema a person is shown: each member with null, or what it may be.
 fn example(document: &Value, schema: &Value) -> String {
-    let named = schema["$ref"].as_str().and_then(|name| document.pointer(name.trim_start_matches('#')));
-    let members = named.unwrap_or(schema)["properties"].as_object();
-    let needed = |name: &str| {
-        let list = named.unwrap_or(schema)["required"].as_array();
-        list.is_some_and(|list| list.iter().any(|one| one == name))
-    };
-    let lines = members.into_iter().flatten().filter(|(name, _)| needed(name));
+    let schema = named(document, schema);
+    let lines = schema["properties"].as_object().into_iter().flatten().filter(|(name, _)| is_needed(schema, name));
     let value: serde_json::Map<String, Value> = lines
         .map(|(name, schema)| {
             let empty = match schema["type"].as_str() {
@@ -82,8 +136,30 @@ pub(super) async fn page(State(server): State<Shared>, person: Person, headers: 
                 description: text(&operation["description"]),
                 parameters: parameters.collect(),
                 body: schema.map(|schema| example(document, schema)),
+                members: schema.map(|schema| members(document, schema)).unwrap_or_default(),
             });
         }
     }
     server.page("api.html", Some(&person), &Wishes::of(&headers), values! { entries }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn kinds_are_said_as_people_read_them() {
+        for (schema, wanted) in [
+            (json!({"type": "string"}), "string"),
+            (json!({"type": ["integer", "null"]}), "integer"),
+            (json!({"type": "array", "items": {"type": "string"}}), "array of string"),
+            (json!({"anyOf": [{"$ref": "#/components/schemas/Pool"}, {"type": "null"}]}), "Pool"),
+            (json!({"type": "string", "enum": ["any", "all"]}), "one of any, all"),
+            (json!(true), "any"),
+        ] {
+            assert_eq!(kind(&schema), wanted);
+        }
+    }
 }
