@@ -120,9 +120,11 @@ impl Server {
     /// `is_use`: a person asks, and no page by itself.
     pub async fn person_of_session(&self, token: &str, is_use: bool) -> Answer<Option<(Person, SessionRow)>> {
         let (hash, idle, now) = (token_hash(token), self.idle(), self.now());
-        let found = match is_use {
-            true => self.store().use_session(&hash, idle, now).await?,
-            false => self.store().see_session(&hash, idle, now).await?,
+        let store = self.store();
+        let found = if is_use {
+            store.use_session(&hash, idle, now).await?
+        } else {
+            store.see_session(&hash, idle, now).await?
         };
         let Some((session, user)) = found else { return Ok(None) };
         let form_key = keyed_digest(session.form_key.as_bytes(), &[b"forms"]);

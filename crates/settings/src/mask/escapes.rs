@@ -1,6 +1,7 @@
 //! What a command asks of a terminal within its words: colours, above all.
 
 use std::borrow::Cow;
+use std::iter::once;
 use std::ops::Range;
 
 const ESCAPE: u8 = 0x1b;
@@ -22,7 +23,7 @@ impl Unescaped {
         }
         let mut kept = Self { text: String::with_capacity(text.len()), places: Vec::with_capacity(text.len()) };
         let mut from = 0;
-        for sequence in sequences.into_iter().chain([text.len()..text.len()]) {
+        for sequence in sequences.into_iter().chain(once(text.len()..text.len())) {
             kept.text.push_str(&text[from..sequence.start]);
             kept.places.extend(from..sequence.start);
             from = sequence.end;
