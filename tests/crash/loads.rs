@@ -97,6 +97,45 @@ const SUMMARY: &str = direct!(
 "
 );
 
+const BY_UPLOAD: &str = "
+  extract:
+    operator: extract
+    sql_conn_id: shop
+    query: SELECT id, changed_at, note FROM orders
+  upload:
+    operator: upload
+    depends_on: [extract]
+    from_task: extract
+    s3_bucket: warehouse-landing
+    s3_key: out/uploaded/{{ run_id }}.csv
+  load:
+    operator: copy
+    depends_on: [upload]
+    warehouse_conn_id: {target}
+    from_task: upload
+    {schema}
+    table: orders
+    method: replace
+";
+
+const UNLOADED: &str = direct!(
+    "    method: replace
+  unload:
+    operator: unload
+    depends_on: [load]
+    warehouse_conn_id: {target}
+    {schema}
+    table: orders
+    s3_bucket: warehouse-landing
+    s3_key: unloaded/{{ run_id }}/
+  clean:
+    operator: s3_cleanup
+    depends_on: [unload]
+    bucket: warehouse-landing
+    prefix: unloaded/{{ run_id }}/
+"
+);
+
 const FILES_AND_KEYS: &[(&str, &str)] = &[("extract", "extract"), ("load", "load"), ("load", "reconcile")];
 const FILES: &[(&str, &str)] = &[("extract", "extract"), ("load", "load")];
 
@@ -346,6 +385,40 @@ const STRAIGHT_INTO_REDSHIFT: &[Load] = &[
         ledger: &[("load", "load"), ("summary", "build")],
     },
 ];
+
+const AROUND_REDSHIFT: &[Load] = &[
+    Load {
+        dag: "uploaded",
+        tasks: BY_UPLOAD,
+        moments: &[
+            Moment::S3("PutObject", 0, false),
+            Moment::S3("PutObject", 0, true),
+            Moment::S3("PutObject", 1, true),
+        ],
+        with_deletes: true,
+        appends: false,
+        ledger: &[("extract", "extract"), ("upload", "upload"), ("load", "load")],
+    },
+    Load {
+        dag: "unloaded",
+        tasks: UNLOADED,
+        moments: &[
+            Moment::S3("PutObject", 0, true),
+            Moment::Redshift("UNLOAD", 0, false),
+            Moment::S3("PutObject", 1, true),
+            Moment::S3("DeleteObjects", 0, false),
+            Moment::S3("DeleteObjects", 0, true),
+        ],
+        with_deletes: true,
+        appends: false,
+        ledger: &[("load", "load"), ("unload", "extract"), ("clean", "delete")],
+    },
+];
+
+#[test]
+fn uploads_unloads_and_cleanups_survive_a_kill_at_every_effect() {
+    Strikes::new(Kind::Redshift).survive(AROUND_REDSHIFT);
+}
 
 #[test]
 fn rows_straight_into_redshift_survive_a_kill_at_every_effect() {
