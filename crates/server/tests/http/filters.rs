@@ -140,6 +140,48 @@ fn a_second_value_is_taken_where_the_document_says_so_and_refused_elsewhere() {
 }
 
 #[test]
+fn a_change_of_many_obeys_every_parameter() {
+    let site = Site::start();
+    let document = site.get("/api/v1/openapi.json").json();
+    let body = |path: &str| match path {
+        _ if path.contains("/taskInstances/") => json!({"new_state": "success"}),
+        _ if path.contains("/dagRuns/") => json!({"note": "x"}),
+        _ if path.contains("/dags") => json!({"is_paused": true}),
+        _ if path.contains("/pools/") => json!({"slots": 7}),
+        _ if path.contains("/variables/") => json!({"value": "x"}),
+        _ => json!({"host": "x"}),
+    };
+    let mut looked_at = 0;
+    for door in millrace_server::doors().iter().filter(|door| door.method == "PATCH") {
+        for (name, _) in declared(&document, door) {
+            let here = address(door);
+            let chosen = if here.ends_with("/dags") && name != "dag_id_pattern" { "dag_id_pattern=~&" } else { "" };
+            let path = format!("{here}?{chosen}{name}=nonsense");
+            let answer = site.send("PATCH", &path, &body(&door.path));
+            let is_refused = answer.status == 422 && answer.json()["detail"].to_string().contains(&name);
+            let is_chosen_by = answer.status == 200 && answer.json()["total_entries"] == 0;
+            assert!(is_refused || is_chosen_by, "{path}: {} {}", answer.status, answer.body);
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 10, "{looked_at}");
+
+    let mut sums = dag("sums", "none", "UTC", &[], &[("a", "empty", &[], 0)]);
+    sums.tags = vec!["finance".to_owned()];
+    site.runtime.block_on(site.plant.sync(sums, false, now()));
+    let pause = |query: &str, is_paused: bool| {
+        let done =
+            site.send("PATCH", &format!("/api/v1/dags?{query}"), &json!({"is_paused": is_paused})).is(200).json();
+        let names = done["dags"].as_array().unwrap().iter().map(|dag| dag["dag_id"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(pause("dag_id_pattern=~&paused=true", true), Vec::<String>::new(), "of the paused ones");
+    assert_eq!(pause("tags=nightly&tags=finance&tags=none", true), ["copy_orders", "sums"]);
+    assert_eq!(pause("tags=finance&paused=true", false), ["sums"]);
+    assert_eq!(pause("dag_id_pattern=~&paused=false", true), ["sums"]);
+}
+
+#[test]
 fn the_instances_of_one_run_are_chosen_as_those_of_all() {
     let site = Site::start();
     let of = |run: &str, query: &str| {
