@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 use millrace_operator_api::context::WorkId;
-use millrace_operator_api::ports::{Column, NO_SCHEMA, SmallResult, TableName};
+use millrace_operator_api::ports::{Column, LoadMethod, LoadReport, LoadRequest, NO_SCHEMA, SmallResult, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use sha2::{Digest, Sha256};
 
@@ -281,6 +281,23 @@ pub async fn has_marker(session: &dyn Session, target: &TableName, marker: &str)
         );
         PortError { message, ..error }
     })
+}
+
+/// Of work whose marker is there, and what it says. That of rows which were merged, or of which some may have been refused,
+/// does not say how many were read.
+pub fn report_before(request: &LoadRequest, marker: &SmallResult) -> LoadReport {
+    let is_told = request.format.max_error == 0 && !matches!(request.method, LoadMethod::Upsert { .. });
+    let rows_read = if is_told { sql::scalar_number(marker) } else { None };
+    LoadReport { was_loaded_before: true, rows_read, ..LoadReport::default() }
+}
+
+pub async fn loaded_before(
+    session: &dyn Session,
+    request: &LoadRequest,
+    marker: &str,
+) -> Result<LoadReport, PortError> {
+    let found = ask(session, "marker", find_marker(&request.target, marker)).await?;
+    Ok(report_before(request, &found))
 }
 
 async fn look_for_marker(session: &dyn Session, target: &TableName, marker: &str) -> Result<bool, PortError> {

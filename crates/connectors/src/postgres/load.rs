@@ -19,7 +19,7 @@ use crate::parts::long_names;
 use crate::parts::quarantine;
 use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted, require_updated};
 use crate::parts::rows::{CellKind, LoadColumn, Longest, Rejects, declared_length, taken};
-use crate::parts::session::{ask, find_marker, has_marker, insert_marker, marker_of, picks};
+use crate::parts::session::{ask, find_marker, has_marker, insert_marker, loaded_before, marker_of, picks};
 use crate::parts::sql::{list, list_of, literal, quote, scalar_number, table};
 use crate::parts::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
@@ -39,7 +39,7 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     let marker =
         if request.method == LoadMethod::Swap { marker_of_swap(&request.work) } else { marker_of(&request.work) };
     if has_marker(&session, &request.target, &marker).await? {
-        return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
+        return loaded_before(&session, &request, &marker).await;
     }
     if matches!(request.method, LoadMethod::Replace | LoadMethod::Swap) {
         // Before anything is read; the short transaction asks again.

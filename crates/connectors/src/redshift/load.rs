@@ -18,7 +18,7 @@ use crate::parts::files::require_unchanged;
 use crate::parts::quarantine;
 use crate::parts::row_counts::require_all_read;
 use crate::parts::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper, shown, taken};
-use crate::parts::session::{Attempt, Session, ask, describe, has_marker, marker_of};
+use crate::parts::session::{Attempt, Session, ask, describe, has_marker, loaded_before, marker_of};
 use crate::parts::sql::{beside, literal, scalar, scalar_number, table};
 use crate::parts::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::parts::task::TaskHandle;
@@ -82,7 +82,7 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
                 remove_manifest(files, bucket, key).await;
             }
         }
-        return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
+        return loaded_before(session, &request, &marker).await;
     }
     let hash = fingerprint(&request, options.task.try_number);
     if options.task.try_number > 1 {

@@ -18,7 +18,7 @@ use crate::parts::failure::{invalid, while_doing};
 use crate::parts::quarantine;
 use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted};
 use crate::parts::rows::{CellKind, LoadColumn, Rejects, taken};
-use crate::parts::session::marker_of;
+use crate::parts::session::{marker_of, report_before};
 use crate::parts::sql::{list, list_of, quote, same_keys, scalar_number};
 use crate::parts::swap::{load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
@@ -35,8 +35,9 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
     file.run(&mut connection, &marker_ddl()).await?;
     let marker =
         if request.method == LoadMethod::Swap { marker_of_swap(&request.work) } else { marker_of(&request.work) };
-    if !file.ask(&mut connection, &find_marker(&marker)).await?.rows.is_empty() {
-        return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
+    let found = file.ask(&mut connection, &find_marker(&marker)).await?;
+    if !found.rows.is_empty() {
+        return Ok(report_before(&request, &found));
     }
     let target = &request.target;
     let mut collations = Vec::new();

@@ -192,6 +192,34 @@ fn what_was_copied_before_is_not_copied_again() {
 }
 
 #[test]
+fn a_check_that_was_asked_for_and_not_made_is_told() {
+    let upsert = json!({ "sync_mode": "incremental_sync", "incremental_field": "v",
+        "incremental_field_type": "integer", "max_error": 5
+    });
+    let all = json!(["counts", "keys", "watermark", "checksums"]);
+    let before = LoadReport { was_loaded_before: true, ..LoadReport::default() };
+    let refused = LoadReport { rows_rejected: Some(1), ..LoadReport::default() };
+    for (verify, report, expected) in [
+        (all.clone(), before, &["counts: how many", "watermark: the rows", "checksums: the rows"][..]),
+        (json!(["checksums"]), refused.clone(), &["checksums: 1 rows were refused"]),
+        (all, refused, &["counts: the target", "checksums: 1 rows were refused"]),
+    ] {
+        let world = World::with_rows(&["id", "v"], &[&[Some("1"), Some("1")], &[Some("2"), Some("2")]]);
+        *world.load_report.lock().unwrap() = report.clone();
+        let mut parameters = copying(upsert.clone());
+        parameters["tables"]["verify"] = verify;
+        let result = world.run("table_copy", parameters).unwrap().result.unwrap();
+        let told: Vec<&str> =
+            result["tables"][0]["not_checked"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(told.len(), expected.len(), "{report:?}: {told:?}");
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(told.starts_with(expected), "{told}");
+            assert!(world.log().contains(&format!("not checked: {told}")), "{}", world.log());
+        }
+    }
+}
+
+#[test]
 fn an_extract_by_change_reads_a_half_open_range_of_the_bare_column() {
     let extract = |block: Value| json!({ "sql_conn_id": "s", "query": "SELECT * FROM t;", "incremental": block });
     let world = World::with_rows(&["id", "at", "made"], &[&[Some("1"), Some("2023-12-31 23:30:00"), None]]);

@@ -142,7 +142,8 @@ pub struct TableConfig {
     /// What is compared after the load: `counts`, `keys` (none twice), `watermark` (nothing newer was lost) and `checksums`
     /// (the values that were read with those that stand in the target). With `incremental_sync` checksums compares the
     /// target's rows from the watermark on, so that a row that only the target has is a difference: use `deletes: reconcile`
-    /// with it. Left out: all but checksums.
+    /// with it. What cannot be compared (of rows that were refused, or that an earlier try had copied) the log and the
+    /// result's `not_checked` tell. Left out: all but checksums.
     #[serde(default)]
     pub verify: Option<Vec<Verify>>,
 }

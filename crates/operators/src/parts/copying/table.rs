@@ -22,7 +22,7 @@ use millrace_operator_api::{TaskContext, TaskError, WorkId};
 use serde_json::{Value, json};
 
 use super::checksum::Summing;
-use super::config::{Deletes, SyncMode, TablePlan, Verify};
+use super::config::{Deletes, SyncMode, TablePlan};
 use super::convert::Converter;
 use super::deletes::{forget_earlier, work_of_keys};
 use super::select::Question;
@@ -197,8 +197,7 @@ impl TableCopying<'_> {
         let read =
             self.what_was_read(&meeting, &narrowed, &lock(&reading).converter, highest.as_deref().or(from.as_deref()));
         self.tell(&report, lock(&reading).converter.emptied_values());
-        let written = self.written(&meeting);
-        self.note(&report, (read, written), (rows, bytes), started_at);
+        self.note(&report, (read, self.written(&meeting)), (rows, bytes), started_at);
         narrowed.tell(self.context, &format!("{}: {}", job.source_conn_id, plan.source), report.rows_late, started_at);
         let reconciled = match plan.deletes {
             Deletes::Keep => None,
@@ -211,12 +210,12 @@ impl TableCopying<'_> {
             rows,
             report: &report,
             from: from.as_deref().and_then(|from| watermark::start_in_target(plan, from, meeting.zone)),
-            is_all: from.is_none(),
             highest: highest.as_deref(),
             keys: &keys,
             field: field.as_deref(),
             reads_nulls: self.reads_nulls(),
             field_is_text: self.field_is_text(&meeting),
+            is_summed: sum.is_some(),
         };
         let passed = self.verify(&copied, sum).await?;
         let seconds = (self.context.clock.now() - started_at).num_seconds();
@@ -240,6 +239,7 @@ impl TableCopying<'_> {
             "was_loaded_before": report.was_loaded_before,
             "seconds": seconds,
             "checks": checks::as_json(&passed),
+            "not_checked": verify::left_out(plan, &copied),
         }))
     }
 
@@ -318,11 +318,6 @@ impl TableCopying<'_> {
         self.context.info(format!(
             "{target}: an earlier try had copied it and committed; nothing was copied again, what can still be checked is"
         ));
-        if self.plan.verify.contains(&Verify::Checksums) {
-            self.context.warning(format!(
-                "{target}: checksums are not among that, since the rows did not come by again: `millrace data verify` compares both sides"
-            ));
-        }
     }
 
     /// Rows that the target has now; `None`: it does not say.
@@ -501,6 +496,10 @@ impl TableCopying<'_> {
     async fn verify(&self, copied: &verify::Copied<'_>, sum: Option<Summing>) -> Result<Vec<CheckResult>, TaskError> {
         let (job, plan) = (self.job, self.plan);
         let started_at = self.context.clock.now();
+        for left_out in verify::left_out(plan, copied) {
+            let mend = "`millrace data verify` compares both sides";
+            self.context.warning(format!("{}: not checked: {left_out}; {mend}", plan.target));
+        }
         let mut results: Vec<_> = verify::count_merged(plan, copied).into_iter().collect();
         let wanted = verify::checks(&*job.warehouse, plan, copied);
         if !wanted.is_empty() {
