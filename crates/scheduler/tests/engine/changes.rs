@@ -9,7 +9,7 @@ use millrace_model::state::{RunState, RunType, TaskState};
 use millrace_planner::explain_run;
 use millrace_situation::BackfillRequest;
 use millrace_store::{
-    BackfillReport, BackfillState, ClearRequest, MarkRequest, MarkRunRequest, PoolRow, Reprocess, Selection,
+    BackfillReport, BackfillState, ClearRequest, MarkRequest, MarkRunRequest, PoolRow, Reprocess, RunRow, Selection,
 };
 use serde_json::{Value, json};
 
@@ -168,7 +168,7 @@ async fn a_run_that_was_ended_by_hand_keeps_its_place_and_its_key_until_its_try_
         }
         stage.put(&one).await;
         stage.lead().await;
-        let first = stage.trigger("d").await.key;
+        let RunRow { key: first, run_id: first_id, .. } = stage.trigger("d").await;
         stage.clock.advance(TimeDelta::seconds(1));
         let second = stage.trigger("d").await.key;
         stage.turn().await;
@@ -186,9 +186,11 @@ async fn a_run_that_was_ended_by_hand_keeps_its_place_and_its_key_until_its_try_
         if !has_key {
             let view = stage.engine.as_ref().unwrap().view();
             let unmet = explain_run(view, second, stage.now()).into_iter().find(|condition| !condition.ok).unwrap();
-            let told = "the run is queued: 1 of 1 runs of the DAG are running, 1 of them until the last try of an ended \
-                        one has stopped (max_active_runs); held by run ";
-            assert!(unmet.text.starts_with(told), "{}", unmet.text);
+            let told = format!(
+                "the run is queued: 1 of 1 runs of the DAG are running, 1 of them until the last try of an ended one has \
+                 stopped (max_active_runs); held by run {first_id}"
+            );
+            assert_eq!(unmet.text, told);
         }
         // Also one that is queued again meanwhile, before the other.
         clear(&stage, &["a"]).await;
