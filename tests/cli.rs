@@ -39,6 +39,7 @@ mod cli {
     mod tls;
     mod traces;
     mod trigger_dag;
+    mod unloads;
     mod verify;
 }
 

@@ -314,7 +314,7 @@ impl Warehouse for RedshiftWarehouse {
                 symmetric_key: self.symmetric_key.as_deref(),
                 region: self.s3_region.as_deref(),
             };
-            unload::unload(&*session, &authorization, &request).await
+            unload::unload((&*session, &*self.session(None)), &authorization, &request).await
         })
     }
 

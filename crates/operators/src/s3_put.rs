@@ -94,6 +94,7 @@ impl S3Put {
             parts: None,
             etag: object.etag,
             columns: Vec::new(),
+            copy_options: Vec::new(),
             types: Vec::new(),
             personal: std::collections::BTreeMap::new(),
             skipped: Vec::new(),

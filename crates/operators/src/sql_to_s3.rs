@@ -184,6 +184,7 @@ impl SqlToS3 {
             parts,
             etag,
             columns: shape.columns,
+            copy_options: Vec::new(),
             types: shape.types,
             personal: shape.personal,
             skipped: leaps.skipped_columns(),

@@ -26,8 +26,15 @@ pub const ENTRY: OperatorEntry =
 /// fails and changes nothing, unless an earlier try of the same task wrote them since it was last cleared, or `allowoverwrite` or `cleanpath` stands
 /// among the options. So that a later try knows, a small note stays under `_millrace/` in the bucket.
 ///
+/// In CSV and text, `null as '\N'` is added when no other is named, so that NULL and '' stay two. Texts that are just that
+/// would be read as NULL: Redshift looks for them first, in the same transaction, and when there are any, nothing is written
+/// and the task says in which columns. That reads the query a second time; `null as ''` does without, and `parquet` needs
+/// none.
+///
 /// Credentials come from the connection and are never shown. The result names what was written: the manifest, when there
-/// is one, so that `copy` with `from_task` and `manifest` loads exactly these files, or the one object.
+/// is one, or the one object; and how, and the names of the columns. So `copy` with `from_task` loads exactly these files by
+/// the names of their columns, and needs no options of its own; several files need `manifest` here. A load that names the
+/// files by their keys has to be told `null as '\N'` itself.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_field_names, reason = "the names of parameters are the field's standard ones")]
@@ -160,6 +167,7 @@ impl Unload {
             query: query.clone(),
             to: to.clone(),
             options: options.clauses.clone(),
+            null_marker: options.null_marker.clone(),
             existing: options.existing,
             store,
             note_prefix: format!("_millrace/{}/", context.work.short_hash()),
@@ -198,6 +206,7 @@ fn result_of(to: &ObjectPlace, options: &UnloadOptions, report: &UnloadReport, b
     let parts = (options.has_manifest || data.len() != 1).then_some(data.len());
     let url = ObjectPlace { bucket: to.bucket.clone(), key: key.clone() }.url();
     let etag = report.objects.iter().find(|object| object.key == key).and_then(|object| object.etag.clone());
+    let is_in_file = |name: &str| !options.in_keys.iter().any(|other| other.eq_ignore_ascii_case(name));
     WrittenObject {
         bucket: to.bucket.clone(),
         key,
@@ -207,7 +216,8 @@ fn result_of(to: &ObjectPlace, options: &UnloadOptions, report: &UnloadReport, b
         checksum: None,
         parts,
         etag,
-        columns: Vec::new(),
+        columns: report.columns.iter().filter(|name| is_in_file(name)).cloned().collect(),
+        copy_options: options.copy_options.clone(),
         types: Vec::new(),
         personal: std::collections::BTreeMap::new(),
         skipped: Vec::new(),

@@ -183,6 +183,7 @@ fn result_of(object: &ObjectInfo, handed: Option<&WrittenFile>, totals: &Totals)
         parts: None,
         etag: object.etag.clone(),
         columns: handed.map(|handed| handed.shape.columns.clone()).unwrap_or_default(),
+        copy_options: Vec::new(),
         types: handed.map(|handed| handed.shape.types.clone()).unwrap_or_default(),
         personal: handed.map(|handed| handed.shape.personal.clone()).unwrap_or_default(),
         skipped: handed.map(|handed| handed.skipped.clone()).unwrap_or_default(),

@@ -124,20 +124,20 @@ pub fn picks(name: &TableName, dialect: Dialect) -> String {
     }
 }
 
-/// The columns in their order; `None` when there is no such table.
-pub async fn columns(session: &dyn Session, name: &TableName) -> Result<Option<Vec<Column>>, PortError> {
-    let dialect = session.dialect();
-    // The catalogue would be asked for the beginning of it.
-    long_names::check_table(dialect, name)?;
-    let statement = format!(
+/// Asks the catalogue for the columns in their order.
+pub fn select_columns(name: &TableName, dialect: Dialect) -> String {
+    format!(
         "SELECT a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 1 ELSE 0 END, \
          pg_get_expr(d.adbin, d.adrelid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_attribute a ON a.attrelid = c.oid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
          WHERE {} AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         picks(name, dialect)
-    );
-    let result = ask(session, "describe", statement).await?;
-    let columns: Vec<Column> = result
+    )
+}
+
+/// The answer to [`select_columns`].
+pub fn read_columns(answer: SmallResult) -> Vec<Column> {
+    answer
         .rows
         .into_iter()
         .map(|row| {
@@ -150,7 +150,15 @@ pub async fn columns(session: &dyn Session, name: &TableName) -> Result<Option<V
                 default: next(),
             }
         })
-        .collect();
+        .collect()
+}
+
+/// The columns in their order; `None` when there is no such table.
+pub async fn columns(session: &dyn Session, name: &TableName) -> Result<Option<Vec<Column>>, PortError> {
+    let dialect = session.dialect();
+    // The catalogue would be asked for the beginning of it.
+    long_names::check_table(dialect, name)?;
+    let columns = read_columns(ask(session, "describe", select_columns(name, dialect)).await?);
     Ok((!columns.is_empty()).then_some(columns))
 }
 

@@ -1,5 +1,7 @@
 //! Rows of a query into objects, written by Redshift itself; safe to run again after dying at any step.
 
+mod columns;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -27,27 +29,33 @@ pub struct Authorization<'a> {
 
 /// UNLOAD leaves nothing in the database that would tell whether it was done, and its objects carry no mark. So before the
 /// first one a note is written beside them, and afterwards how many rows there were.
+/// `reading` writes nothing down of what it asks.
 pub async fn unload(
-    session: &dyn Session,
+    (session, reading): (&dyn Session, &dyn Session),
     authorization: &Authorization<'_>,
     request: &UnloadRequest,
 ) -> Result<UnloadReport, PortError> {
     let attempted = format!("unloading into {}", request.to.url());
-    run(session, authorization, request).await.map_err(|error| while_doing(&attempted, error))
+    run((session, reading), authorization, request).await.map_err(|error| while_doing(&attempted, error))
 }
 
 async fn run(
-    session: &dyn Session,
+    (session, reading): (&dyn Session, &dyn Session),
     authorization: &Authorization<'_>,
     request: &UnloadRequest,
 ) -> Result<UnloadReport, PortError> {
-    let statements = vec![
+    let asked = columns::Asked::of(reading, request).await?;
+    let mut statements = vec![
         statement(authorization, request),
         "SELECT pg_last_query_id()".to_owned(),
         "SELECT pg_last_unload_count()".to_owned(),
     ];
+    let guard = asked.guard();
+    let own = usize::from(guard.is_some());
+    statements.splice(..0, guard);
     // What an earlier try's statement has written, or writes still, is what was asked for: nothing of it may be removed.
-    let results = match session.take_up("unload", &statements).await? {
+    let taken_up = session.take_up("unload", &statements).await;
+    let results = match asked.explain(reading, taken_up).await? {
         Some(results) => results,
         None => {
             session.await_earlier().await?;
@@ -58,14 +66,16 @@ async fn run(
                 return Ok(UnloadReport {
                     rows: Some(rows),
                     objects,
+                    columns: asked.names(),
                     was_unloaded_before: true,
                     ..UnloadReport::default()
                 });
             }
-            session.run("unload", statements).await?
+            let results = session.run("unload", statements).await;
+            asked.explain(reading, results).await?
         }
     };
-    let rows = results.get(2).and_then(scalar_number);
+    let rows = results.get(own + 2).and_then(scalar_number);
     let objects = written(request).await?;
     if let (Some(1..), true) = (rows, objects.is_empty()) {
         return Err(data(format!(
@@ -78,8 +88,8 @@ async fn run(
         note(request, Some(rows)).await?;
     }
     let mut ids = remote_ids(&[&results]);
-    ids.extend(results.get(1).and_then(scalar_number).map(|id| format!("query:{id}")));
-    Ok(UnloadReport { rows, objects, was_unloaded_before: false, remote_ids: ids })
+    ids.extend(results.get(own + 1).and_then(scalar_number).map(|id| format!("query:{id}")));
+    Ok(UnloadReport { rows, objects, columns: asked.names(), was_unloaded_before: false, remote_ids: ids })
 }
 
 fn statement(authorization: &Authorization<'_>, request: &UnloadRequest) -> String {

@@ -20,6 +20,7 @@ async fn request(world: &World, query: &str, options: &[&str]) -> Result<UnloadR
         to: ObjectPlace { bucket: "lake".to_owned(), key: "out/nps_".to_owned() },
         options: options.iter().map(|option| (*option).to_owned()).collect(),
         existing: Existing::Refuse,
+        null_marker: Some("\\N".to_owned()),
         store: world.store().await?,
         note_prefix: "_millrace/w/".to_owned(),
         work: work(0),
@@ -41,6 +42,7 @@ async fn rows_go_to_the_bucket_once_and_strangers_are_left_alone() -> Result<()>
     let report = first.warehouse.unload(wanted.clone()).await?;
     assert_eq!((report.rows, report.was_unloaded_before), (Some(2), false));
     assert!(report.remote_ids.iter().any(|id| id.starts_with("query:")), "{:?}", report.remote_ids);
+    assert_eq!(report.columns, ["id", "note"]);
     let keys = ["out/nps_0000_part_00", "out/nps_manifest"];
     assert_eq!(report.objects.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(), keys);
     let text = body(&stand.world, keys[0]).await?;
@@ -52,6 +54,7 @@ async fn rows_go_to_the_bucket_once_and_strangers_are_left_alone() -> Result<()>
     let second = subject(&stand, 2).await?;
     let again = second.warehouse.unload(wanted.clone()).await?;
     assert_eq!((again.rows, again.was_unloaded_before, again.objects.len()), (Some(2), true, 2));
+    assert_eq!(again.columns, report.columns);
 
     // One that died in the middle: the note is there without the number of rows.
     let note = stand.world.keys("_millrace/").await?;
@@ -113,7 +116,8 @@ async fn an_unload_killed_at_any_write_is_there_once() -> Result<()> {
 #[tokio::test]
 async fn nothing_is_removed_or_sent_anew_while_an_earlier_unload_cannot_be_asked_about() -> Result<()> {
     let (stand, first) = start(&[]).await?;
-    let wanted = request(&stand.world, QUERY, &["FORMAT AS CSV"]).await?;
+    // One that asks nothing before it.
+    let wanted = UnloadRequest { null_marker: None, ..request(&stand.world, QUERY, &["FORMAT AS CSV"]).await? };
     let faults = stand.redshift.faults();
     // More than the client itself asks again.
     faults.inject("BatchExecuteStatement", Fault::LoseAnswer, 20);
@@ -136,6 +140,40 @@ async fn rows_without_objects_are_an_error() -> Result<()> {
         UnloadRequest { store: elsewhere.store().await?, ..request(&stand.world, QUERY, &["FORMAT AS CSV"]).await? };
     let error = refused(subject.warehouse.unload(wanted).await)?;
     assert!(error.message.contains("wrote 2 rows, but there are no objects"), "{error}");
+    Ok(())
+}
+
+/// COPY takes a field for NULL by its text, quoted or not.
+#[tokio::test]
+async fn a_text_that_stands_for_null_is_found_before_anything_is_written() -> Result<()> {
+    let statements = [
+        "CREATE TABLE texts (id INT, note VARCHAR(20), code CHAR(4), day DATE, is_new BOOLEAN)",
+        r"INSERT INTO texts VALUES (1, 'a', 'x', '2024-01-01', true), (2, '\\N', 'y', NULL, false), (3, NULL, NULL, NULL, NULL)",
+    ];
+    let (stand, subject) = start(&statements).await?;
+    let wanted = request(&stand.world, "SELECT * FROM texts -- all", &["FORMAT AS CSV", r"NULL AS '\\N'"]).await?;
+    let error = refused(subject.warehouse.unload(wanted.clone()).await)?;
+    assert_eq!(error.kind, PortErrorKind::Data);
+    assert!(error.message.contains(r"exactly '\N', in note (1), which stands for NULL"), "{error}");
+    assert!(stand.world.keys("out/").await?.is_empty());
+    // Another text, or none that stands for NULL alone.
+    for (marker, clause) in [("~", "NULL AS '~'"), ("", "NULL AS ''")] {
+        let to = ObjectPlace { bucket: "lake".to_owned(), key: format!("out/with{marker}_") };
+        let options = vec!["FORMAT AS CSV".to_owned(), clause.to_owned()];
+        let other = UnloadRequest { to, options, null_marker: Some(marker.to_owned()), ..wanted.clone() };
+        let report = subject.warehouse.unload(other).await?;
+        assert_eq!(
+            (report.rows, report.columns),
+            (Some(3), ["id", "note", "code", "day", "is_new"].map(str::to_owned).to_vec())
+        );
+    }
+    // What divides by zero itself is told as that.
+    let query = "SELECT 'a' AS note, 1 / id AS part FROM (SELECT 0 AS id FROM texts) AS zeros";
+    let error = refused(subject.warehouse.unload(UnloadRequest { query: query.to_owned(), ..wanted.clone() }).await)?;
+    assert!(error.message.contains("division by zero"), "{error}");
+    let query = "SELECT id, id FROM texts".to_owned();
+    let error = refused(subject.warehouse.unload(UnloadRequest { query, ..wanted }).await)?;
+    assert!(error.message.contains("each column needs a name of its own"), "{error}");
     Ok(())
 }
 

@@ -351,6 +351,9 @@ pub struct UnloadRequest {
     pub to: ObjectPlace,
     /// How they are written, each in the warehouse's own words, checked: `FORMAT AS CSV`, `MAXFILESIZE 100 MB`.
     pub options: Vec<String>,
+    /// In a format that has texts only, what stands for NULL: a text of the rows that is just that ends the unload. Empty where
+    /// none could be taken for it, or may be.
+    pub null_marker: Option<String>,
     pub existing: Existing,
     /// Looks at the place, and keeps the note of this work under `note_prefix`.
     pub store: Arc<dyn ObjectStore>,
@@ -363,6 +366,8 @@ pub struct UnloadReport {
     pub rows: Option<u64>,
     /// What is at the place now.
     pub objects: Vec<ObjectInfo>,
+    /// The names of the query's columns, where the request has a `null_marker`.
+    pub columns: Vec<String>,
     /// An earlier try of the same work had written it: nothing was done now.
     pub was_unloaded_before: bool,
     pub remote_ids: Vec<String>,

@@ -2,6 +2,7 @@
 
 use millrace_operator_api::ports::Existing;
 
+use crate::parts::files::csv::DEFAULT_NULL_MARKER;
 use crate::parts::option_words::{Cursor, Token, one_character, tokens, unknown};
 
 /// What was written, each option as Redshift reads it.
@@ -11,6 +12,12 @@ pub struct UnloadOptions {
     pub existing: Existing,
     pub has_header: bool,
     pub has_manifest: bool,
+    /// What stands for NULL, in formats that have texts only; empty where no text can be taken for it.
+    pub null_marker: Option<String>,
+    /// Columns that are in the keys of the files and not in the files.
+    pub in_keys: Vec<String>,
+    /// Options by which COPY reads what is written so.
+    pub copy_options: Vec<String>,
 }
 
 /// Every option that is understood, for "did you mean".
@@ -76,6 +83,8 @@ struct Reader {
     seen: Vec<&'static str>,
     delimiter: Option<char>,
     null_as: Option<String>,
+    /// Options of which COPY has the same.
+    shared: Vec<String>,
     problems: Vec<String>,
 }
 
@@ -142,7 +151,13 @@ impl Reader {
                 Some(_) => "PARALLEL OFF".to_owned(),
                 None => return Err("parallel needs on or off".to_owned()),
             },
-            "ENCRYPTED" => if cursor.skip_word("AUTO") { "ENCRYPTED AUTO".to_owned() } else { name.to_owned() },
+            "ENCRYPTED" => {
+                if cursor.skip_word("AUTO") {
+                    "ENCRYPTED AUTO".to_owned()
+                } else {
+                    name.to_owned()
+                }
+            }
             "DELIMITER" => {
                 let character = cursor.quoted().as_deref().and_then(one_character);
                 let Some(character) = character.filter(|character| *character != '"' && *character != '\\') else {
@@ -160,12 +175,16 @@ impl Reader {
             }
             "FIXEDWIDTH" => {
                 let text = cursor.quoted().filter(|text| is_fixed_width(text));
-                let text = text.ok_or("fixedwidth needs columns and widths in quotes, such as fixedwidth 'id:8,name:20'")?;
+                let text =
+                    text.ok_or("fixedwidth needs columns and widths in quotes, such as fixedwidth 'id:8,name:20'")?;
+                self.shared.push(format!("fixedwidth '{text}'"));
                 format!("FIXEDWIDTH AS {}", literal(&text))
             }
             "REGION" => {
                 let text = quoted_of(cursor, |c| c.is_ascii_alphanumeric() || c == '-');
-                format!("REGION AS '{}'", text.ok_or("region needs a name in quotes, such as region 'eu-west-1'")?)
+                let text = text.ok_or("region needs a name in quotes, such as region 'eu-west-1'")?;
+                self.shared.push(format!("region '{text}'"));
+                format!("REGION AS '{text}'")
             }
             "EXTENSION" => {
                 let text = quoted_of(cursor, |c| c.is_ascii_alphanumeric() || "._-".contains(c));
@@ -175,14 +194,23 @@ impl Reader {
                 let text = quoted_of(cursor, |c| c.is_ascii_alphanumeric() || ":/-_".contains(c));
                 format!("KMS_KEY_ID '{}'", text.ok_or("kms_key_id needs the id of a key in quotes")?)
             }
-            "MAXFILESIZE" => format!("MAXFILESIZE {}", size(cursor, 5.0, 6.2 * 1024.0).ok_or(
-                "maxfilesize needs a size from 5 mb to 6.2 gb, such as maxfilesize 100 mb",
-            )?),
-            "ROWGROUPSIZE" => format!("ROWGROUPSIZE {}", size(cursor, 32.0, 128.0).ok_or(
-                "rowgroupsize needs a size from 32 mb to 128 mb, such as rowgroupsize 64 mb",
-            )?),
-            "PARTITION" => partition(cursor)
-                .ok_or("partition needs columns in brackets: partition by (year, month), and include to keep them in the files")?,
+            "MAXFILESIZE" => format!(
+                "MAXFILESIZE {}",
+                size(cursor, 5.0, 6.2 * 1024.0)
+                    .ok_or("maxfilesize needs a size from 5 mb to 6.2 gb, such as maxfilesize 100 mb",)?
+            ),
+            "ROWGROUPSIZE" => format!(
+                "ROWGROUPSIZE {}",
+                size(cursor, 32.0, 128.0)
+                    .ok_or("rowgroupsize needs a size from 32 mb to 128 mb, such as rowgroupsize 64 mb",)?
+            ),
+            "PARTITION" => {
+                let (names, clause) = partition(cursor).ok_or(
+                    "partition needs columns in brackets: partition by (year, month), and include to keep them in the files",
+                )?;
+                self.options.in_keys = names;
+                clause
+            }
             _ => name.to_owned(),
         };
         Ok(Some(clause))
@@ -203,14 +231,50 @@ impl Reader {
                 problems.push(format!("{option} has a meaning with {needed} only"));
             }
         }
+        let is_text = !["FIXEDWIDTH", "JSON", "PARQUET"].iter().any(|name| has(name));
+        // Left out, NULL would be written as '', and the text that COPY takes for NULL as itself.
+        if is_text && self.null_as.is_none() {
+            self.options.clauses.push(format!("NULL AS {}", literal(DEFAULT_NULL_MARKER)));
+            self.null_as = Some(DEFAULT_NULL_MARKER.to_owned());
+        }
         if let Some(null) = &self.null_as
-            && !has("FIXEDWIDTH")
+            && is_text
             && null.contains(self.delimiter.unwrap_or(if has("CSV") { ',' } else { '|' }))
         {
             problems.push("null as must not hold the delimiter".to_owned());
         }
+        // In text with ESCAPE a backslash of a value has another before it.
+        let marker = self.null_as.clone().filter(|_| !has("ESCAPE")).unwrap_or_default();
+        self.options.null_marker = is_text.then_some(marker);
+        self.options.copy_options = self.copy_options();
         self.problems.append(&mut problems);
         if self.problems.is_empty() { Ok(self.options) } else { Err(self.problems) }
+    }
+
+    fn copy_options(&self) -> Vec<String> {
+        let has = |name: &str| self.seen.contains(&name);
+        let quoted = |text: &str| text.replace('\\', "\\\\").replace('\'', "''");
+        let mut options = self.shared.clone();
+        for (option, of_copy) in [
+            ("CSV", "csv"),
+            ("PARQUET", "parquet"),
+            ("JSON", "json 'auto'"),
+            ("HEADER", "ignoreheader 1"),
+            ("ADDQUOTES", "removequotes"),
+            ("ESCAPE", "escape"),
+            ("GZIP", "gzip"),
+            ("BZIP2", "bzip2"),
+            ("ZSTD", "zstd"),
+            ("MANIFEST", "manifest"),
+        ] {
+            options.extend(has(option).then(|| of_copy.to_owned()));
+        }
+        let is_delimited = !["CSV", "FIXEDWIDTH", "JSON", "PARQUET"].iter().any(|name| has(name));
+        let delimiter = self.delimiter.or(is_delimited.then_some('|'));
+        options.extend(delimiter.map(|character| format!("delimiter '{}'", quoted(&character.to_string()))));
+        options.extend(self.null_as.as_deref().map(|text| format!("null as '{}'", quoted(text))));
+        options.extend((has("ENCRYPTED") && !has("KMS_KEY_ID")).then(|| "encrypted".to_owned()));
+        options
     }
 }
 
@@ -256,7 +320,8 @@ fn size(cursor: &mut Cursor<'_>, least: f64, most: f64) -> Option<String> {
 }
 
 /// `by (a, b) include`, with and without spaces.
-fn partition(cursor: &mut Cursor<'_>) -> Option<String> {
+/// The columns that are not kept in the files, and the clause.
+fn partition(cursor: &mut Cursor<'_>) -> Option<(Vec<String>, String)> {
     let mut text = String::new();
     while !text.ends_with(')') {
         match cursor.tokens.get(cursor.at)? {
@@ -276,9 +341,11 @@ fn partition(cursor: &mut Cursor<'_>) -> Option<String> {
     if names.is_empty() || !names.iter().all(|name| is_name(name)) {
         return None;
     }
-    let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
-    let include = if cursor.skip_word("INCLUDE") { " INCLUDE" } else { "" };
-    Some(format!("PARTITION BY ({}){include}", names.join(", ")))
+    let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    let is_kept = cursor.skip_word("INCLUDE");
+    let include = if is_kept { " INCLUDE" } else { "" };
+    let left_out = if is_kept { Vec::new() } else { names.into_iter().map(str::to_owned).collect() };
+    Some((left_out, format!("PARTITION BY ({}){include}", quoted.join(", "))))
 }
 
 #[cfg(test)]

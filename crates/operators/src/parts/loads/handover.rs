@@ -30,7 +30,7 @@ pub struct WrittenFile {
     pub since: Option<Since>,
 }
 
-/// The result of `upload` and `sql_to_s3`.
+/// The result of `upload`, `sql_to_s3`, `s3_put` and `unload`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrittenObject {
     pub bucket: String,
@@ -51,6 +51,9 @@ pub struct WrittenObject {
     /// The names of the columns, in the order of the fields; empty where they are not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
+    /// Options by which COPY reads the objects, where these don't say it themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copy_options: Vec<String>,
     /// What their values are; empty where that is not known.
     #[serde(default, with = "type_codes", skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<ValueType>,
@@ -73,7 +76,7 @@ impl WrittenFile {
 
 impl WrittenObject {
     pub async fn pull(context: &TaskContext, task_id: &str) -> Result<Self, TaskError> {
-        pull(context, task_id, "sql_to_s3 or upload").await
+        pull(context, task_id, "sql_to_s3, upload or unload").await
     }
 }
 

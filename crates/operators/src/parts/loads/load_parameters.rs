@@ -48,8 +48,8 @@ pub struct LoadParameters {
     /// of the files; with `prefix` the beginning of keys. Left out with `from_task`.
     #[serde(default)]
     s3_key: Option<Template<String>>,
-    /// The task with `sql_to_s3` or `upload` that wrote the object: gives bucket and key, and the rows it wrote must be the
-    /// rows that are read.
+    /// The task with `sql_to_s3`, `upload` or `unload` that wrote the object: gives bucket and key, and how it is written; the
+    /// rows it wrote must be the rows that are read.
     #[serde(default)]
     from_task: Option<Template<String>>,
     /// Instead of an object: the connection whose rows go straight into the table, without S3. For small tables.
@@ -397,6 +397,8 @@ impl LoadParameters {
             None => self.rendered_place(context).await?,
             Some(_) => (String::new(), String::new(), None),
         };
+        let written = handed.as_ref().and_then(|handed| handed.options.as_ref());
+        options.is_manifest |= written.is_some_and(|written| written.is_manifest);
         let delete_missing = self.delete_missing.as_ref().map(DeleteMissing::rendered).transpose()?;
         let target = table_name::rendered(self.schema.as_ref(), &self.table)?;
         let quarantine = rendered_option("quarantine", self.quarantine.as_ref())?
@@ -440,8 +442,8 @@ impl LoadParameters {
         match (&self.from_task, &self.s3_bucket, &self.s3_key) {
             (Some(task), _, _) => {
                 let task = rendered_text("from_task", task)?;
-                let object = WrittenObject::pull(context, &task).await?;
-                Ok((object.bucket.clone(), object.key.clone(), Some(Handed { task, object })))
+                let handed = handed(WrittenObject::pull(context, &task).await?, task)?;
+                Ok((handed.object.bucket.clone(), handed.object.key.clone(), Some(handed)))
             }
             (None, Some(bucket), Some(key)) => {
                 Ok((rendered_text("s3_bucket", bucket)?, rendered_text("s3_key", key)?, None))
@@ -460,6 +462,23 @@ impl LoadParameters {
         }
         let order_key = self.order_key.as_ref().map(|field| rendered_text("order_key", field)).transpose()?;
         Ok(LoadMethod::Upsert { keys, order_key })
+    }
+}
+
+fn handed(object: WrittenObject, task: String) -> Result<Handed, TaskError> {
+    if object.copy_options.is_empty() {
+        return Ok(Handed { task, object, options: None });
+    }
+    let options = copy_options::parse(&object.copy_options, true).map_err(|problems| {
+        TaskError::Fail(format!("from_task: the result of task '{task}': {}", problems.join("; ")))
+    })?;
+    match object.parts {
+        Some(parts) if !options.is_manifest => Err(TaskError::Fail(format!(
+            "from_task: task '{task}' wrote {parts} objects, whose keys begin with {}, and no list of them; add manifest to its \
+             unload_options",
+            object.url
+        ))),
+        _ => Ok(Handed { task, object, options: Some(options) }),
     }
 }
 

@@ -4,6 +4,7 @@ mod deleting;
 mod direct;
 mod found;
 mod late;
+mod learnt;
 mod split_parts;
 mod telling_apart;
 
@@ -18,7 +19,7 @@ use millrace_operator_api::{Outcome, PortError, TaskContext, TaskError};
 use serde_json::{Value, json};
 
 use crate::parts::copying::deletes::{forget_earlier, work_of_keys};
-use crate::parts::files::mark::{self, Compression, FileShape, Format, Marks};
+use crate::parts::files::mark::{self, Marks};
 use crate::parts::loads::copy_options::{self, CopyOptions};
 use crate::parts::loads::drift::{SchemaDrift, Settled};
 use crate::parts::loads::file_columns::{self, Naming};
@@ -82,6 +83,8 @@ pub struct Direct {
 pub struct Handed {
     pub task: String,
     pub object: WrittenObject,
+    /// How the objects are written, where they don't say it themselves.
+    pub options: Option<CopyOptions>,
 }
 
 /// Rows that are ready to be loaded.
@@ -105,7 +108,7 @@ struct Prepared {
 pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, TaskError> {
     let started_at = context.clock.now();
     let warehouse = context.ports.warehouse(context, &loading.warehouse_conn_id).await?;
-    check_engine(warehouse.engine(), &loading)?;
+    check_engine(warehouse.engine(), &loading, &loading.options.format)?;
     if loading.delete_missing.is_some() {
         let work = work_of_keys(&context.work);
         forget_earlier(context, warehouse.as_ref(), &loading.target, &work).await;
@@ -199,8 +202,8 @@ fn warn_of_empty_bytes(context: &TaskContext, settled: Option<&Settled>) {
 }
 
 /// Refuses options that mean nothing to the engine.
-fn check_engine(engine: &str, loading: &Loading) -> Result<(), TaskError> {
-    let unknown = copy_options::unknown_to(engine, &loading.options.format);
+fn check_engine(engine: &str, loading: &Loading, format: &CsvFormat) -> Result<(), TaskError> {
+    let unknown = copy_options::unknown_to(engine, format);
     if !unknown.is_empty() {
         return Err(TaskError::Fail(format!(
             "copy_options: {} has no meaning for {} ({})",
@@ -209,7 +212,7 @@ fn check_engine(engine: &str, loading: &Loading) -> Result<(), TaskError> {
             loading.warehouse_conn_id
         )));
     }
-    if loading.options.format.remove_nul && engine == "redshift" && loading.direct.is_none() {
+    if format.remove_nul && engine == "redshift" && loading.direct.is_none() {
         return Err(TaskError::Fail(format!(
             "nul_bytes: remove has no meaning here: Redshift ({}) reads the files itself and refuses NUL bytes; take them out in \
              the query that writes the files, or load without files (sql_conn_id and query)",
@@ -227,7 +230,8 @@ async fn prepare(context: &TaskContext, warehouse: &dyn Warehouse, loading: &Loa
     let bytes: u64 = objects.iter().map(|object| object.size).sum();
     let marks: Vec<Marks> = objects.iter().map(mark::read).collect();
     telling_apart::check(loading, &marks, &BTreeMap::new())?;
-    let format = learn_format(context, warehouse.engine(), loading, &objects, &marks)?;
+    let format = learnt::format(context, warehouse.engine(), loading, &objects, &marks)?;
+    check_engine(warehouse.engine(), loading, &format)?;
     let names = Naming { store: store.as_ref(), told: &told, format: &format, are_given: loading.columns.is_some() };
     let columns = unless_cancelled(context, names.of(&objects, &marks)).await?;
     let settled = file_columns::choose(context, warehouse, loading, columns).await?;
@@ -265,100 +269,6 @@ fn written_rows(loading: &Loading, columns: Option<Vec<String>>) -> RowsWritten 
         method,
         keys,
     }
-}
-
-/// What the options leave open is taken from what the objects say about themselves; where the two disagree so that rows
-/// would be lost or changed, the load is refused.
-fn learn_format(
-    context: &TaskContext,
-    engine: &str,
-    loading: &Loading,
-    objects: &[ObjectInfo],
-    marks: &[Marks],
-) -> Result<CsvFormat, TaskError> {
-    let mut format = loading.options.format.clone();
-    let shapes: Vec<Option<&FileShape>> = marks.iter().map(|marks| marks.shape.as_ref()).collect();
-    let Some((at, shape)) = shapes.iter().enumerate().find_map(|(at, shape)| shape.map(|shape| (at, shape))) else {
-        return Ok(format);
-    };
-    // A file that says nothing of itself may be written in any way.
-    let differing =
-        shapes.iter().position(|other| other.is_none_or(|other| other.without_columns() != shape.without_columns()));
-    if let Some(index) = differing {
-        return Err(TaskError::Fail(format!(
-            "{} and {} are written differently (NULL marker, header, delimiter or compression), and one load reads all files \
-             in one way; load them by two tasks",
-            objects[at].url(),
-            objects[index].url()
-        )));
-    }
-    if shape.format == Format::Parquet {
-        // The file knows its columns, its NULLs and its compression itself.
-        return Ok(CsvFormat { kind: FileKind::Parquet, ..format });
-    }
-    let marker = &shape.null_marker;
-    match &format.null_as {
-        // The one is the other, and may be.
-        None if marker.is_empty() && engine == "redshift" && format.empty_as_null => {}
-        None if marker.is_empty() && engine == "redshift" => {
-            return Err(TaskError::Fail(format!(
-                "{} was written with an empty field for NULL, which Redshift cannot tell from an empty text; write it \
-                 with a null_marker, or say emptyasnull in copy_options if empty texts may become NULL",
-                objects[at].url()
-            )));
-        }
-        None => {
-            let said = if marker.is_empty() { "an empty field".to_owned() } else { format!("'{marker}'") };
-            context.info(format!("the file says that {said} stands for NULL"));
-            format.null_as = Some(marker.clone());
-        }
-        Some(given) if given != marker => {
-            let written = if marker.is_empty() { "an empty field".to_owned() } else { format!("'{marker}'") };
-            return Err(TaskError::Fail(format!(
-                "copy_options say null as '{given}', but {} was written with {written} for NULL: NULL would be loaded as \
-                 text, and the text '{given}' as NULL; leave null as out, the file says it itself",
-                objects[at].url()
-            )));
-        }
-        _ => {}
-    }
-    if !loading.options.says_header {
-        format.ignore_header = u32::from(shape.header);
-    } else if format.ignore_header != u32::from(shape.header) {
-        return Err(TaskError::Fail(format!(
-            "copy_options say ignoreheader {}, but {} was written with {} header lines: rows would be lost or a header \
-             loaded; leave ignoreheader out, the file says it itself",
-            format.ignore_header,
-            objects[0].url(),
-            u32::from(shape.header)
-        )));
-    }
-    if format.delimiter.is_none() && shape.delimiter != ',' {
-        format.delimiter = Some(shape.delimiter);
-    } else if format.delimiter.is_some_and(|given| given != shape.delimiter) {
-        return Err(TaskError::Fail(format!(
-            "copy_options say delimiter '{}', but {} was written with '{}'",
-            format.delimiter.unwrap_or(','),
-            objects[0].url(),
-            shape.delimiter
-        )));
-    }
-    if let Some(given) = format.quote.filter(|given| *given != '"') {
-        return Err(TaskError::Fail(format!(
-            "copy_options say quote as '{given}', but {} was written with '\"': its quotes would be loaded as parts of the values; \
-             leave quote out",
-            objects[0].url()
-        )));
-    }
-    if format.kind != FileKind::Csv {
-        return Err(TaskError::Fail(format!(
-            "{} was written as CSV, but copy_options name another format; write csv",
-            objects[0].url()
-        )));
-    }
-    format.gzip = shape.compression == Compression::Gzip;
-    format.zstd = shape.compression == Compression::Zstd;
-    Ok(format)
 }
 
 fn tell(context: &TaskContext, loading: &Loading, report: &LoadReport) {
