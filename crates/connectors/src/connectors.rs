@@ -74,7 +74,7 @@ impl Connectors {
             return Ok("it holds a key or values of templates: there is nothing to reach".to_owned());
         }
         let task = TaskHandle::detached();
-        let connection = &signed_in(connection.clone()).await?;
+        let connection = &encrypted(connection.clone())?;
         // Boxed, since opening some of these holds kilobytes.
         Box::pin(async move {
             match Kind::of(connection)? {
@@ -126,7 +126,7 @@ impl Connectors {
 
     async fn find(&self, conn_id: &str) -> Result<(Kind, Connection), PortError> {
         let connection = self.lookup.find(conn_id).await?.ok_or_else(|| unknown(conn_id))?;
-        let connection = signed_in(connection).await?;
+        let connection = encrypted(connection)?;
         Ok((Kind::of(&connection)?, connection))
     }
 }
@@ -139,12 +139,10 @@ fn is_webhook(connection: &Connection) -> bool {
     connection.conn_type.eq_ignore_ascii_case(HTTP)
 }
 
-/// With a token for its password, when the connection asks for one.
-async fn signed_in(connection: Connection) -> Result<Connection, PortError> {
+/// A connection that signs in by a token does so by TLS only.
+fn encrypted(connection: Connection) -> Result<Connection, PortError> {
     match Kind::of(&connection)? {
-        // Boxed, since the search for AWS keys holds kilobytes.
-        Kind::MySql => Box::pin(crate::rds::with_token(connection, 3306)).await,
-        Kind::Postgres => Box::pin(crate::rds::with_token(connection, 5432)).await,
+        Kind::MySql | Kind::Postgres => crate::rds::encrypted(connection),
         Kind::Sqlite | Kind::Aws | Kind::Redshift => Ok(connection),
     }
 }

@@ -2,6 +2,7 @@
 
 mod cells;
 mod derived;
+mod entrance;
 mod hashing;
 mod kill;
 mod refusal;

@@ -1,5 +1,6 @@
 //! Signed tokens as passwords of databases on RDS and Aurora.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -7,7 +8,9 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, 
 use aws_sigv4::sign::v4;
 use millrace_operator_api::PortError;
 use millrace_operator_api::connection::Connection;
+use millrace_operator_api::context::Clock;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::SecretString;
 
 use crate::parts::failure::{chain, invalid};
 
@@ -16,16 +19,49 @@ const VALID: Duration = Duration::from_mins(15);
 
 const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// With `iam: true` in its extra, the connection with a token for its password. TLS is demanded, with the server's name
-/// checked: a token that somebody else reads opens the database.
-pub async fn with_token(mut connection: Connection, default_port: u16) -> Result<Connection, PortError> {
+/// Signs a token for each session that is opened: what opens one after a quarter of an hour is a token of its own.
+#[derive(Clone)]
+pub struct Tokens {
+    /// As AWS is asked for credentials: the endpoint of the database is none of AWS.
+    signer: Arc<Connection>,
+    place: String,
+    user: String,
+    clock: Arc<dyn Clock>,
+}
+
+impl Tokens {
+    /// `None`: the connection signs in by its password.
+    pub fn of(connection: &Connection, default_port: u16, clock: &Arc<dyn Clock>) -> Result<Option<Self>, PortError> {
+        if !connection.extra.flag("iam") {
+            return Ok(None);
+        }
+        let missing = |what: &str| invalid(format!("connection {:?}: iam needs {what}", connection.conn_id));
+        let host = connection.host.as_deref().filter(|host| !host.is_empty()).ok_or_else(|| missing("a host"))?;
+        let user = connection.login.clone().filter(|user| !user.is_empty()).ok_or_else(|| missing("a login"))?;
+        let mut signer = connection.clone();
+        signer.extra.0.remove("host");
+        let place = format!("{host}:{}", connection.port.unwrap_or(default_port));
+        Ok(Some(Self { signer: Arc::new(signer), place, user, clock: Arc::clone(clock) }))
+    }
+
+    pub async fn sign(&self) -> Result<SecretString, PortError> {
+        // Boxed, since the search for AWS keys holds kilobytes.
+        let (region, credentials) = Box::pin(crate::aws::credentials(&self.signer)).await?;
+        let token = token(&credentials, &region, &self.place, &self.user, self.clock.now().into());
+        let conn_id = &self.signer.conn_id;
+        token
+            .map(SecretString::from)
+            .map_err(|error| invalid(format!("connection {conn_id:?}: no token can be signed: {error}")))
+    }
+}
+
+/// With `iam: true` in its extra, the connection demands TLS, with the server's name checked: a token that somebody else
+/// reads opens the database.
+pub fn encrypted(mut connection: Connection) -> Result<Connection, PortError> {
     if !connection.extra.flag("iam") {
         return Ok(connection);
     }
     let conn_id = connection.conn_id.clone();
-    let missing = |what: &str| invalid(format!("connection {conn_id:?}: iam needs {what}"));
-    let host = connection.host.clone().filter(|host| !host.is_empty()).ok_or_else(|| missing("a host"))?;
-    let user = connection.login.clone().filter(|user| !user.is_empty()).ok_or_else(|| missing("a login"))?;
     let extra = &connection.extra;
     let mode = ["sslmode", "ssl_mode"].into_iter().find_map(|name| extra.text(name));
     let mode = mode.unwrap_or("verify-full").to_ascii_lowercase().replace('_', "-");
@@ -35,14 +71,6 @@ pub async fn with_token(mut connection: Connection, default_port: u16) -> Result
              not {mode}; give the file of RDS's certificate authorities in ssl_ca or sslrootcert"
         )));
     }
-    // The endpoint of the database is no endpoint of AWS.
-    let mut signer = connection.clone();
-    signer.extra.0.remove("host");
-    let (region, credentials) = crate::aws::credentials(&signer).await?;
-    let place = format!("{host}:{}", connection.port.unwrap_or(default_port));
-    let token = token(&credentials, &region, &place, &user, SystemTime::now())
-        .map_err(|error| invalid(format!("connection {conn_id:?}: no token can be signed: {error}")))?;
-    connection.password = Some(token.into());
     // Both names are known for both: PostgreSQL's and MySQL's.
     for (one, other) in [("ssl_ca", "sslrootcert"), ("sslrootcert", "ssl_ca")] {
         if let Some(file) = connection.extra.text(one).map(ToOwned::to_owned) {
@@ -83,6 +111,14 @@ fn token(credentials: &Credentials, region: &str, place: &str, user: &str, now: 
 mod tests {
     use super::*;
     use millrace_operator_api::connection::Extra;
+
+    struct Standing;
+
+    impl Clock for Standing {
+        fn now(&self) -> chrono::DateTime<chrono::Utc> {
+            "2016-01-01T00:00:00Z".parse().unwrap()
+        }
+    }
 
     fn database(extra: serde_json::Value) -> Connection {
         Connection {
@@ -126,18 +162,22 @@ mod tests {
             database(extra)
         };
         for mode in ["disabled", "preferred", "require"] {
-            let error = with_token(with("ssl_mode", mode), 3306).await.unwrap_err();
+            let error = encrypted(with("ssl_mode", mode)).unwrap_err();
             assert!(error.message.contains("sslmode must be verify-full"), "{}", error.message);
         }
-        let connection = with_token(database(keys.clone()), 3306).await.unwrap();
+        let connection = encrypted(database(keys.clone())).unwrap();
         assert_eq!(connection.extra.text("sslmode"), Some("verify-full"));
         assert_eq!(connection.extra.text("sslrootcert"), Some("/etc/rds.pem"));
-        let token = secrecy::ExposeSecret::expose_secret(connection.password.as_ref().unwrap()).to_owned();
+        let clock: Arc<dyn Clock> = Arc::new(Standing);
+        let tokens = Tokens::of(&connection, 3306, &clock).unwrap().unwrap();
+        let token = secrecy::ExposeSecret::expose_secret(&tokens.sign().await.unwrap()).to_owned();
         assert!(
             token.starts_with("prod.abc.eu-west-1.rds.amazonaws.com:3306/?Action=connect&DBUser=reader&"),
             "{token}"
         );
-        let plain = with_token(database(serde_json::json!({})), 3306).await.unwrap();
-        assert!(plain.password.is_none());
+        assert!(token.contains("X-Amz-Date=20160101T000000Z"), "{token}");
+        let plain = database(serde_json::json!({}));
+        assert!(Tokens::of(&plain, 3306, &clock).unwrap().is_none());
+        assert_eq!(encrypted(plain).unwrap().extra.text("sslmode"), None);
     }
 }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError};
+use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor};
 
+use super::entrance::Entrance;
 use crate::parts::failure::chain;
 
 /// Ends the query on the server when it is dropped before everything was read. The server would otherwise notice only
 /// when it next writes to the closed connection, which may be hours away.
 pub struct KillOnDrop {
-    pub options: MySqlConnectOptions,
+    pub entrance: Entrance,
     pub session: String,
     pub is_done: Arc<AtomicBool>,
 }
@@ -21,9 +22,16 @@ impl Drop for KillOnDrop {
         if self.is_done.load(Ordering::Relaxed) {
             return;
         }
-        let (options, session) = (self.options.clone(), self.session.clone());
+        let (entrance, session) = (self.entrance.clone(), self.session.clone());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
+            let options = match entrance.options().await {
+                Ok(options) => options,
+                Err(error) => {
+                    tracing::warn!(error = error.message, "a query could not be killed on the server");
+                    return;
+                }
+            };
             let killed = async {
                 let mut connection = options.connect().await?;
                 connection.execute(sqlx::raw_sql(AssertSqlSafe(format!("KILL {session}")))).await?;

@@ -15,6 +15,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection as _, Either, Executor, Row, SqlSafeStr, Statement};
 
 use super::cells::{self, CellForm, form_of, push};
+use super::entrance::Entrance;
 use super::hashing;
 use super::kill::KillOnDrop;
 use super::refusal::{failure, wire_failure};
@@ -26,6 +27,7 @@ use crate::parts::failure::invalid;
 use crate::parts::sql::without_semicolon;
 use crate::parts::task::TaskHandle;
 use crate::parts::wire::tls::Check;
+use crate::rds::Tokens;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -36,7 +38,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct MySqlSource {
     conn_id: String,
-    options: MySqlConnectOptions,
+    entrance: Entrance,
     /// The same for [`WireConnection`].
     target: Target,
     /// Seconds.
@@ -113,9 +115,10 @@ impl MySqlSource {
             encryption,
             authorities: extra.text("ssl_ca").map(str::to_owned),
         };
+        let tokens = Tokens::of(connection, 3306, &task.clock)?;
         Ok(Self {
             conn_id,
-            options,
+            entrance: Entrance { options, tokens },
             target,
             statement_timeout: extra.number("statement_timeout"),
             timezone,
@@ -132,7 +135,8 @@ impl MySqlSource {
     }
 
     async fn connect(&self) -> Result<MySqlConnection, PortError> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect()).await {
+        let options = self.entrance.options().await?;
+        match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
             Ok(result) => result.map_err(|error| {
                 let place = format!("cannot connect to {}:{}", self.target.host, self.target.port);
                 self.failure(&place, &error)
@@ -290,6 +294,8 @@ impl MySqlSource {
                 self.conn_id
             )));
         }
+        // What reads by wire hashes a password, and a token goes as it is.
+        let alone = alone && self.entrance.tokens.is_none();
         let wire = if alone && !is_binary { Some(self.read_by_wire(&settings).await) } else { None };
         let (reader, session) = match wire {
             None => (Reader::Driver(connection), session),
@@ -303,7 +309,7 @@ impl MySqlSource {
                 (Reader::Driver(connection), session)
             }
         };
-        let kill = KillOnDrop { options: self.options.clone(), session, is_done: Arc::new(AtomicBool::new(false)) };
+        let kill = KillOnDrop { entrance: self.entrance.clone(), session, is_done: Arc::new(AtomicBool::new(false)) };
         let (outlet, batches) = channel_beside(self.readers);
         let (task, conn_id) = (self.task.clone(), self.conn_id.clone());
         tokio::spawn(async move {

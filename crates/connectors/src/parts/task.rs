@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use millrace_model::ledger::{Checkpoint, LedgerEntry};
 use millrace_operator_api::context::{
-    CancelSignal, LogLevel, OwnSlot, RemoteStatement, Reporter, Slot, StatementJournal,
+    CancelSignal, Clock, LogLevel, OwnSlot, RemoteStatement, Reporter, Slot, StatementJournal,
 };
 use millrace_operator_api::{PortError, PortErrorKind, TaskContext};
 
@@ -16,6 +16,7 @@ pub struct TaskHandle {
     pub cancel: Arc<dyn CancelSignal>,
     pub journal: Arc<dyn StatementJournal>,
     pub slot: Arc<dyn Slot>,
+    pub clock: Arc<dyn Clock>,
     reporter: Arc<dyn Reporter>,
     pub try_number: u32,
     /// `dag/task`: where cost and blame are to be found again.
@@ -28,6 +29,7 @@ impl TaskHandle {
             cancel: Arc::clone(&context.cancel),
             journal: Arc::clone(&context.journal),
             slot: Arc::clone(&context.slot),
+            clock: Arc::clone(&context.clock),
             reporter: Arc::clone(&context.reporter),
             try_number: context.try_number,
             label: format!("{}/{}", context.work.dag_id, context.work.task_id),
@@ -39,6 +41,7 @@ impl TaskHandle {
             cancel: Arc::new(NeverCancelled),
             journal: Arc::new(NoJournal),
             slot: Arc::new(OwnSlot),
+            clock: Arc::new(OfMachine),
             reporter: Arc::new(NoLog),
             try_number: 1,
             label: "millrace/connections test".to_owned(),
@@ -58,6 +61,15 @@ impl TaskHandle {
             result = &mut work => result,
             reason = self.cancel.cancelled() => Err(PortError::new(PortErrorKind::Cancelled, reason)),
         }
+    }
+}
+
+/// Of a connection that belongs to no task.
+struct OfMachine;
+
+impl Clock for OfMachine {
+    fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        std::time::SystemTime::now().into()
     }
 }
 

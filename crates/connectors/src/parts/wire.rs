@@ -23,6 +23,7 @@ use crate::parts::row_counts::Awaited;
 use crate::parts::session::Session;
 use crate::parts::sql::{literal, scalar_number};
 use crate::parts::task::TaskHandle;
+use crate::rds::Tokens;
 use negotiation::Negotiation;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -42,6 +43,7 @@ enum Values {
 pub struct WireConfig {
     pub conn_id: String,
     config: tokio_postgres::Config,
+    tokens: Option<Tokens>,
     negotiation: Negotiation,
     dialect: Dialect,
     settings: Vec<String>,
@@ -108,7 +110,9 @@ impl WireConfig {
             settings.push(format!("SET statement_timeout TO {}", seconds.saturating_mul(1000)));
         }
         let negotiation = Negotiation { tls, mode: ssl_mode };
-        Ok(Self { conn_id, config, negotiation, dialect, settings, values: Values::Masked, task })
+        let tokens =
+            if dialect == Dialect::Postgres { Tokens::of(connection, default_port, &task.clock)? } else { None };
+        Ok(Self { conn_id, config, tokens, negotiation, dialect, settings, values: Values::Masked, task })
     }
 
     /// The same connection, for reading a source. Rows that policies hide from its role fail the read instead of being left
@@ -137,8 +141,11 @@ impl WireConfig {
     }
 
     pub async fn connect(&self) -> Result<WireClient, PortError> {
-        let (client, connection) = self
-            .config
+        let mut config = self.config.clone();
+        if let Some(tokens) = &self.tokens {
+            config.password(tokens.sign().await?.expose_secret());
+        }
+        let (client, connection) = config
             .connect(self.negotiation.clone())
             .await
             .map_err(|error| self.failure(&format!("cannot connect to {}", self.place()), &error))?;

@@ -20,6 +20,7 @@ mod mysql;
 mod postgres;
 mod processes;
 mod random;
+mod rds;
 mod readings;
 mod redshift;
 mod redshift_edges;

@@ -18,17 +18,17 @@ pub fn authority(name: &str) -> Result<Authority> {
     Ok(CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)?)
 }
 
-struct Encrypting {
-    server: PrivateMariaDb,
-    world: World,
+pub struct Encrypting {
+    pub server: PrivateMariaDb,
+    pub world: World,
     /// Files of two authorities: the one that signed, and another one.
-    known: String,
+    pub known: String,
     other: String,
 }
 
 impl Encrypting {
     /// A server whose certificate is for `localhost`, and for no address.
-    async fn start() -> Result<Self> {
+    pub async fn start() -> Result<Self> {
         let (own, other) = (authority("ours")?, authority("theirs")?);
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &own)?;
@@ -45,7 +45,7 @@ impl Encrypting {
     }
 
     /// A connection to `host`, with these extras.
-    fn connect(&self, host: &str, extra: Value) -> Result<()> {
+    pub fn connect(&self, host: &str, extra: Value) -> Result<()> {
         self.world.add_url("tls", "mysql", &self.server.url("mysql"))?;
         self.world.change("tls", |connection| {
             connection.host = Some(host.to_owned());
