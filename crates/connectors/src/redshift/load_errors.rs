@@ -2,6 +2,7 @@
 
 use millrace_operator_api::ports::{RejectedRow, SmallResult};
 
+use crate::parts::exact::{CUT, WIDER};
 use crate::parts::rows::{RawRow, shown};
 use crate::parts::session::{Session, ask};
 use crate::parts::sql::scalar_number;
@@ -51,6 +52,30 @@ pub async fn read(session: &dyn Session, query_id: &str, show_values: bool) -> L
     };
     let (rows, raw) = rows_of(answer, show_values);
     LoadErrors { count, rows, raw }
+}
+
+/// What helps where COPY refused a value, by the code of its error.
+pub fn way_out(code: &str) -> Option<String> {
+    let found_early = "for_table at the task that writes the file finds such values before the load";
+    Some(match code {
+        "1204" => format!("{WIDER}; {CUT}; {found_early}"),
+        "1205" => {
+            "a day that is written in another way is read by dateformat in copy_options ('auto' knows many)".to_owned()
+        }
+        "1206" => {
+            "a time that is written in another way is read by timeformat in copy_options ('auto' knows many)".to_owned()
+        }
+        "1207" | "1208" | "1209" | "1210" => {
+            format!("cast it in the query that writes the file, or give the column a type that holds it; {found_early}")
+        }
+        "1213" => {
+            "the column takes no NULL: put another value in its place in the query (COALESCE), or take NOT NULL away"
+                .to_owned()
+        }
+        "1220" => "a VARCHAR holds it, and acceptinvchars in copy_options puts a ? in its place where it is not UTF-8"
+            .to_owned(),
+        _ => return None,
+    })
 }
 
 fn rows_of(answer: SmallResult, show_values: bool) -> (Vec<RejectedRow>, Vec<RawRow>) {

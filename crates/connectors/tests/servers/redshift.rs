@@ -151,6 +151,32 @@ async fn case_76_a_bad_value_leaves_everything_as_it_was() -> Result<()> {
     Ok(())
 }
 
+/// Redshift's own words name neither the length nor a way out.
+#[tokio::test]
+async fn what_copy_refuses_comes_with_the_columns_limit_and_a_way_out() -> Result<()> {
+    let table = "CREATE TABLE analytics.nps (id bigint NOT NULL, day date, score smallint, note varchar(20))";
+    let (stand, subject) = start(&[SCHEMA, table]).await?;
+    let cases = [
+        (
+            "1,2024-01-01,1,a text of one and twenty",
+            vec!["column note (varchar(20))", "a wider column", "truncatecolumns", "for_table"],
+        ),
+        ("1,01.02.2024 x,1,a", vec!["column day (date)", "dateformat in copy_options"]),
+        ("1,2024-01-01,12.5,a", vec!["column score (int2)", "cast it in the query", "for_table"]),
+        ("\\N,2024-01-01,1,a", vec!["column id", "takes no NULL", "COALESCE"]),
+    ];
+    for (row, words) in cases {
+        let mut request = stand.world.request(subject.table, LoadMethod::Append, &[("bad.csv", row)]).await?;
+        request.format.null_as = Some("\\N".to_owned());
+        request.columns = Some(["id", "day", "score", "note"].map(ToOwned::to_owned).to_vec());
+        let error = refused(subject.warehouse.load(request).await)?;
+        for word in words {
+            assert!(error.message.contains(word), "{word:?} is missing in: {}", error.message);
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn case_86_summaries_are_built_checked_and_swapped() -> Result<()> {
     let (stand, subject) = start(&[

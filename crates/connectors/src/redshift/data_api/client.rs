@@ -14,6 +14,7 @@ use millrace_operator_api::{PortError, PortErrorKind};
 use crate::aws::sign_on_hint;
 use crate::parts::failure::{chain, invalid, kind_of_redshift_text, redshift_without_values};
 use crate::parts::task::TaskHandle;
+use crate::redshift::load_errors::way_out;
 use crate::redshift::statement::{State, failure, state, text_of};
 
 const FIRST_WAIT: Duration = Duration::from_millis(25);
@@ -314,7 +315,8 @@ impl Inner {
         if let Some(column) = cell(&detail, "column_name") {
             said.push_str(&format!(", column {column}"));
             if let Some(kind) = cell(&detail, "column_type") {
-                said.push_str(&format!(" ({kind})"));
+                let length = cell(&detail, "column_length").filter(|length| length != "0");
+                said.push_str(&format!(" ({kind}{})", length.map(|length| format!("({length})")).unwrap_or_default()));
             }
         }
         // Raw values are in the older table only, which Serverless has not.
@@ -327,6 +329,9 @@ impl Inner {
         }
         if let Some(reason) = cell(&detail, "error_message") {
             said.push_str(&format!(": {reason}"));
+        }
+        if let Some(way) = cell(&detail, "error_code").as_deref().and_then(way_out) {
+            said.push_str(&format!("; {way}"));
         }
         if let Some(line) = raw.as_ref().filter(|_| show_values).and_then(|raw| cell(raw, "raw_line")) {
             said.push_str(&format!("; the row: {line}"));
