@@ -26,6 +26,7 @@ mod redshift;
 mod redshift_edges;
 mod replicas;
 mod row_security;
+mod rules;
 mod s3;
 mod secrecy;
 mod snapshots;

@@ -397,6 +397,7 @@ impl TableCopying<'_> {
         self.context.info(format!("{} ({})", self.at("copy"), plan.sync_mode.name()));
         let counting = self.count(question, &expected, false);
         let staging = self.staging(meeting, question).await?;
+        let told = |error| TaskError::from(rejected::of_a_rule(error, plan.max_error, "max_error"));
         // Not dropped when the stop is asked for: the warehouse sees the stop itself and has to undo what it began.
         let loading = Box::pin(async {
             let (staging, rows) = match staging {
@@ -408,14 +409,14 @@ impl TableCopying<'_> {
             };
             let Some(staging) = staging else {
                 let loaded = job.warehouse.load(request(LoadRows::direct(rows), CsvFormat::default())).await;
-                return loaded.map_err(TaskError::from);
+                return loaded.map_err(told);
             };
             let work = self.work();
             staging.clear(&work).await?;
             let loaded = async {
                 let files = staging.put(self.context, &work, without_empty_bytes(rows)).await?;
                 self.checkpoint("stage", format!("{} files for COPY", files.rows.objects.len()));
-                Ok(job.warehouse.load(request(LoadRows::Objects(files.rows), files.format)).await?)
+                job.warehouse.load(request(LoadRows::Objects(files.rows), files.format)).await.map_err(told)
             };
             let loaded = loaded.await;
             if let Err(error) = staging.clear(&work).await {

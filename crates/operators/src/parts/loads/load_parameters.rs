@@ -117,7 +117,8 @@ pub struct LoadParameters {
     #[serde(default)]
     schema_drift: SchemaDrift,
     /// The table that rows go to which cannot be taken, as many as `maxerror` allows: with file, line, column, value, reason
-    /// and the whole row. `table` in the target's schema, or `schema.table`; it is made when it is missing.
+    /// and the whole row. `table` in the target's schema, or `schema.table`; it is made when it is missing. A row that breaks a
+    /// rule of the table (a key, a CHECK, a reference) ends the load in any case.
     #[serde(default)]
     quarantine: Option<Template<String>>,
     /// NUL bytes in texts, which PostgreSQL and Redshift cannot hold: `refuse` (default) the row, or `remove` them. Files

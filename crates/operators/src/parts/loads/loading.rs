@@ -156,7 +156,7 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         let cause = read_error.and_then(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner).take());
         match cause {
             Some(cause) => while_doing(&format!("reading {label}"), cause),
-            None => while_doing(&format!("loading {label} into {}", loading.target), error),
+            None => while_doing(&format!("loading {label} into {}", loading.target), told(&loading, error)),
         }
     })?;
     if let Some(leaps) = leaps {
@@ -189,6 +189,10 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     let differences = settled.map(|settled| settled.differences).unwrap_or_default();
     let report = LoadReport { rows_deleted: deleted, ..report };
     Ok(Outcome::with(result_of(&report, files, bytes, &differences)))
+}
+
+fn told(loading: &Loading, error: PortError) -> PortError {
+    rejected::of_a_rule(error, loading.options.format.max_error, "maxerror")
 }
 
 fn warn_of_empty_bytes(context: &TaskContext, settled: Option<&Settled>) {

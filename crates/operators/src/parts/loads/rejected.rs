@@ -1,7 +1,7 @@
-//! What a load did not take, within what is allowed: told in the log.
+//! What a load did not take: told in the log where it is within what is allowed, and else why it is not.
 
-use millrace_operator_api::TaskContext;
 use millrace_operator_api::ports::{LoadReport, TableName};
+use millrace_operator_api::{PortError, TaskContext};
 
 /// Rejected rows that the log shows.
 const SHOWN: usize = 10;
@@ -21,5 +21,29 @@ pub fn tell(context: &TaskContext, report: &LoadReport, quarantine: Option<&Tabl
         )),
         (Some(quarantine), ..) => context.info(format!("the rejected rows are in {quarantine}")),
         (None, ..) => {}
+    }
+}
+
+/// An error of a load that may refuse rows: which of them it counts. A value is looked at row by row; a rule of the table is
+/// asked when all rows go in at once.
+pub fn of_a_rule(error: PortError, max_error: u32, allowed_by: &str) -> PortError {
+    if max_error == 0 || !error.code.as_deref().is_some_and(is_rule) {
+        return error;
+    }
+    let message = format!(
+        "{}; {allowed_by} counts rows with a value that its column cannot hold, and a rule of the table (a key, a CHECK, a \
+         reference to another table) that a row breaks ends the load: leave such rows out in the query, or load by a key \
+         (upsert) where they are there already",
+        error.message
+    );
+    PortError { message, ..error }
+}
+
+/// Of SQLSTATE the class of integrity, and of SQLite's codes the low byte.
+fn is_rule(code: &str) -> bool {
+    const CONSTRAINT: u32 = 19;
+    match code.len() {
+        5 => code.starts_with("23"),
+        _ => code.parse::<u32>().is_ok_and(|code| code & 0xff == CONSTRAINT),
     }
 }
