@@ -43,6 +43,18 @@ fn first_word(text: &str) -> &str {
     text.split_whitespace().next().unwrap_or_default()
 }
 
+/// `id:8,name:20`
+pub fn is_fixed_width(text: &str) -> bool {
+    text.split(',').all(|field| {
+        let Some((name, width)) = field.rsplit_once(':') else { return false };
+        is_name(name.trim()) && width.trim().parse::<u32>().is_ok_and(|width| width > 0)
+    })
+}
+
+pub fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$')
+}
+
 /// The tokens of one text, read from left to right.
 pub struct Cursor<'a> {
     pub tokens: &'a [Token],

@@ -3,7 +3,7 @@
 use millrace_operator_api::ports::Existing;
 
 use crate::parts::files::csv::DEFAULT_NULL_MARKER;
-use crate::parts::option_words::{Cursor, Token, one_character, tokens, unknown};
+use crate::parts::option_words::{Cursor, Token, is_fixed_width, is_name, one_character, tokens, unknown};
 
 /// What was written, each option as Redshift reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -285,17 +285,6 @@ fn literal(text: &str) -> String {
 
 fn quoted_of(cursor: &mut Cursor<'_>, is_allowed: impl Fn(char) -> bool) -> Option<String> {
     cursor.quoted().filter(|text| !text.is_empty() && text.chars().all(is_allowed))
-}
-
-fn is_fixed_width(text: &str) -> bool {
-    text.split(',').all(|field| {
-        let Some((name, width)) = field.rsplit_once(':') else { return false };
-        is_name(name.trim()) && width.trim().parse::<u32>().is_ok_and(|width| width > 0)
-    })
-}
-
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$')
 }
 
 /// `100`, `100 mb`, `1.5gb`: megabytes unless said otherwise.

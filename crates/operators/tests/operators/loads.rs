@@ -348,6 +348,9 @@ fn mistakes_are_found_when_the_file_is_read() {
         ),
         ("copy", copy(json!({"copy_options": ["csv", "escape", "{{ x }}"]})), "copy_options: csv refuses escape"),
         ("copy", copy(json!({"copy_options": []})), "copy_options: the format is missing"),
+        ("copy", copy(json!({"copy_options": "json 'bogus'"})), "copy_options: json needs 'auto', 'auto ignorecase'"),
+        ("copy", copy(json!({"copy_options": "csv timeformat 'nonsense'"})), "copy_options: timeformat needs 'auto'"),
+        ("copy", copy(json!({"copy_options": "fixedwidth 'a:1,b:x'"})), "copy_options: fixedwidth needs labels"),
         ("copy", copy(json!({"method": "upsert"})), "upsert_keys: an upsert needs upsert_keys"),
         (
             "copy",

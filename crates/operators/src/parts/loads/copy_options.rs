@@ -2,7 +2,7 @@
 
 use millrace_operator_api::ports::{CsvFormat, FileKind};
 
-use crate::parts::option_words::{Cursor, Token, one_character, tokens, unknown};
+use crate::parts::option_words::{Cursor, Token, is_fixed_width, one_character, tokens, unknown};
 
 /// What was written, before the file itself is asked what it holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct CopyOptions {
 }
 
 /// Options that change nothing about the rows, so that an engine without them may pass over them.
-const WITHOUT_EFFECT: &[&str] = &["STATUPDATE", "COMPUPDATE", "COMPROWS", "REGION"];
+const WITHOUT_EFFECT: &[&str] = &["IGNOREBLANKLINES", "STATUPDATE", "COMPUPDATE", "COMPROWS", "REGION"];
 /// What every engine knows how to do.
 const KNOWN_EVERYWHERE: &str = "ROUNDEC";
 
@@ -217,7 +217,7 @@ impl Reader {
                 None
             }
             "FIXEDWIDTH" | "JSON" | "AVRO" => match cursor.quoted() {
-                Some(text) if is_plain(&text) => {
+                Some(text) if is_plain(&text) && is_read_by(name, &text) => {
                     format.kind = FileKind::Other(format!("{name} '{}'", text.replace('\'', "''")));
                     None
                 }
@@ -300,19 +300,25 @@ impl Reader {
                 }
                 _ => Some("maxerror needs a number from 0 to 100000".to_owned()),
             },
-            "DATEFORMAT" => match cursor.quoted() {
+            "DATEFORMAT" => match cursor.quoted().filter(|text| is_date_format(text)) {
                 Some(text) => {
                     format.date_format = Some(text);
                     None
                 }
-                None => Some("dateformat needs a text in quotes, such as dateformat 'auto'".to_owned()),
+                None => {
+                    Some("dateformat needs 'auto' or year, month and day in quotes, such as 'DD.MM.YYYY'".to_owned())
+                }
             },
-            "TIMEFORMAT" => match cursor.quoted() {
+            "TIMEFORMAT" => match cursor.quoted().filter(|text| is_time_format(text)) {
                 Some(text) => {
                     format.time_format = Some(text);
                     None
                 }
-                None => Some("timeformat needs a text in quotes, such as timeformat 'auto'".to_owned()),
+                None => Some(
+                    "timeformat needs 'auto', 'epochsecs', 'epochmillisecs' or the parts of a time in quotes, such as \
+                     'DD.MM.YYYY HH:MI:SS'"
+                        .to_owned(),
+                ),
             },
             "BZIP2" | "LZOP" | "ACCEPTANYDATE" | "FILLRECORD" | "IGNOREBLANKLINES" | "ROUNDEC" | "TRIMBLANKS"
             | "ENCRYPTED" | "ESCAPE" | "REMOVEQUOTES" => {
@@ -329,7 +335,7 @@ impl Reader {
                 format.other.push(format!("{name}{value}"));
                 None
             }
-            "COMPROWS" => match cursor.number() {
+            "COMPROWS" => match cursor.number().filter(|rows| *rows > 0) {
                 Some(rows) => {
                     format.other.push(format!("COMPROWS {rows}"));
                     None
@@ -426,6 +432,26 @@ impl Reader {
         self.problems.append(&mut problems);
         if self.problems.is_empty() { Ok(self.options) } else { Err(self.problems) }
     }
+}
+
+/// Whether COPY knows such a value of the format.
+fn is_read_by(format: &str, text: &str) -> bool {
+    let is_place = text.strip_prefix("s3://").is_some_and(|place| place.contains('/'));
+    match format {
+        "FIXEDWIDTH" => is_fixed_width(text),
+        "JSON" => is_place || ["auto", "auto ignorecase", "noshred"].contains(&text),
+        _ => is_place || ["auto", "auto ignorecase"].contains(&text),
+    }
+}
+
+fn is_date_format(text: &str) -> bool {
+    let upper = text.to_ascii_uppercase();
+    upper == "AUTO" || (upper.contains("YY") && (upper.contains("MM") || upper.contains("MON")) && upper.contains("DD"))
+}
+
+fn is_time_format(text: &str) -> bool {
+    let upper = text.to_ascii_uppercase();
+    ["AUTO", "EPOCHSECS", "EPOCHMILLISECS"].contains(&upper.as_str()) || upper.contains("HH") || is_date_format(text)
 }
 
 /// What can stand in a literal without meaning anything else there.

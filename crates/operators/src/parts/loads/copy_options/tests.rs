@@ -76,6 +76,12 @@ fn mistakes_are_told_all_at_once_with_the_way_out() {
         (&["csv", "maxerror many"], "from 0 to 100000"),
         (&["csv", "ignoreheader"], "number of lines"),
         (&["csv", "null as 'a,b'"], "must not hold the delimiter"),
+        (&["json 'bogus'"], "json needs 'auto'"),
+        (&["avro 'noshred'"], "avro needs 'auto'"),
+        (&["fixedwidth 'a:1,b:x'"], "fixedwidth needs labels and widths"),
+        (&["csv", "comprows 0"], "comprows needs a number"),
+        (&["csv", "dateformat 'bogus'"], "dateformat needs 'auto' or year, month and day"),
+        (&["csv", "timeformat 'nonsense'"], "timeformat needs 'auto', 'epochsecs'"),
         (&["csv", "noload"], "would load nothing"),
         (&["csv", "null as '\\N"], "a quote is not closed in: null"),
         (&["csv", "'x'"], "where the name of an option should be"),
@@ -100,6 +106,24 @@ fn every_format_of_copy_is_taken() {
 }
 
 #[test]
+fn values_that_copy_knows_are_taken() {
+    for text in [
+        "json 's3://b/paths.json'",
+        "json 'noshred'",
+        "avro 'auto ignorecase'",
+        "fixedwidth 'id:3, name:9'",
+        "csv comprows 1",
+        "csv dateformat 'auto'",
+        "csv dateformat as 'DD.MON.YY'",
+        "csv timeformat 'epochmillisecs'",
+        "csv timeformat 'YYYY-MM-DD HH24:MI:SS'",
+        "csv timeformat 'auto'",
+    ] {
+        assert!(read(&[text]).is_ok(), "{text}");
+    }
+}
+
+#[test]
 fn values_of_refused_options_are_never_repeated() {
     for text in [
         "credentials 'aws_access_key_id=AKIAVERYSECRET;aws_secret_access_key=hunter22'",
@@ -121,7 +145,7 @@ fn nothing_is_missing_while_templates_are_not_rendered() {
 
 #[test]
 fn other_engines_say_what_they_can_not_do() {
-    let format = read(&["csv", "statupdate off", "fillrecord", "region 'x'"]).unwrap().format;
+    let format = read(&["csv", "statupdate off", "fillrecord", "ignoreblanklines", "region 'x'"]).unwrap().format;
     assert_eq!(unknown_to("sqlite", &format), ["FILLRECORD"]);
     assert!(unknown_to("redshift", &format).is_empty());
 }
