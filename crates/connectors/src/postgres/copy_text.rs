@@ -6,7 +6,7 @@ use millrace_operator_api::ports::RowBatch;
 
 use crate::parts::failure::data;
 
-/// Room of a row or a cell that is used again; what one long row needed is given back.
+/// Room of a row that is used again; what one long row needed is given back.
 const KEPT: usize = 1 << 20;
 
 /// Puts the pieces of a COPY stream together into rows.
@@ -15,12 +15,11 @@ pub struct CopyTextReader {
     is_bytes: Vec<bool>,
     /// The beginning of a row whose end has not come yet. The server sends whole rows, but the protocol doesn't promise it.
     partial: Vec<u8>,
-    unescaped: Vec<u8>,
 }
 
 impl CopyTextReader {
     pub fn new(is_bytes: Vec<bool>) -> Self {
-        Self { is_bytes, partial: Vec::new(), unescaped: Vec::new() }
+        Self { is_bytes, partial: Vec::new() }
     }
 
     pub fn read(&mut self, mut chunk: &[u8], batch: &mut RowBatch) -> Result<(), PortError> {
@@ -41,7 +40,7 @@ impl CopyTextReader {
     }
 
     /// The row is `bytes[..length]`.
-    fn row(&mut self, bytes: &[u8], length: usize, batch: &mut RowBatch) -> Result<(), PortError> {
+    fn row(&self, bytes: &[u8], length: usize, batch: &mut RowBatch) -> Result<(), PortError> {
         let row = &bytes[..length];
         let mut cells = 0;
         if self.is_bytes.is_empty() {
@@ -55,7 +54,7 @@ impl CopyTextReader {
                 escape = escape_from(row, start);
             }
             if escape < end {
-                self.escaped(&row[start..end], self.is_bytes.get(cells).copied().unwrap_or(false), batch);
+                push_escaped(&row[start..end], self.is_bytes.get(cells).copied().unwrap_or(false), batch);
             } else {
                 batch.push_part(bytes, (start, end));
             }
@@ -71,16 +70,19 @@ impl CopyTextReader {
             Err(data(format!("the server sent a row of {cells} values where {} were announced", self.is_bytes.len())))
         }
     }
+}
 
-    fn escaped(&mut self, cell: &[u8], is_bytes: bool, batch: &mut RowBatch) {
-        if cell == b"\\N" {
-            return batch.push(None);
-        }
-        self.unescaped.clear();
-        let mut rest = cell;
+fn push_escaped(cell: &[u8], is_bytes: bool, batch: &mut RowBatch) {
+    if cell == b"\\N" {
+        return batch.push(None);
+    }
+    let prefix: &[u8] = if is_bytes { b"\\\\x" } else { b"" };
+    let mut rest = cell.strip_prefix(prefix).unwrap_or(cell);
+    batch.push_written(|out| {
+        out.reserve(rest.len());
         while let Some(at) = memchr::memchr(b'\\', rest) {
-            self.unescaped.extend_from_slice(&rest[..at]);
-            self.unescaped.push(match rest.get(at + 1) {
+            out.extend_from_slice(&rest[..at]);
+            out.push(match rest.get(at + 1) {
                 Some(b'b') => 8,
                 Some(b'f') => 12,
                 Some(b'n') => b'\n',
@@ -92,14 +94,8 @@ impl CopyTextReader {
             });
             rest = rest.get(at + 2..).unwrap_or_default();
         }
-        self.unescaped.extend_from_slice(rest);
-        let text =
-            if is_bytes { self.unescaped.strip_prefix(b"\\x").unwrap_or(&self.unescaped) } else { &self.unescaped };
-        batch.push(Some(text));
-        if self.unescaped.capacity() > KEPT {
-            self.unescaped = Vec::new();
-        }
-    }
+        out.extend_from_slice(rest);
+    });
 }
 
 fn escape_from(row: &[u8], start: usize) -> usize {
@@ -168,7 +164,7 @@ mod tests {
         }
         assert_eq!(batch.cell(0, 1).map(<[u8]>::len), Some(3 << 20));
         assert_eq!(batch.cell(1, 1), Some(&b"short"[..]));
-        assert!(reader.partial.capacity() + reader.unescaped.capacity() <= 2 * KEPT);
+        assert!(reader.partial.capacity() <= KEPT);
     }
 
     #[test]

@@ -69,6 +69,13 @@ impl RowBatch {
         self.ends.push(self.bytes.len() as u64);
     }
 
+    /// Adds the cell that is appended to the bytes: a long one needs no memory of its own on its way here.
+    #[inline]
+    pub fn push_written(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
+        append(&mut self.bytes);
+        self.ends.push(self.bytes.len() as u64);
+    }
+
     #[inline]
     pub fn columns(&self) -> usize {
         self.columns
