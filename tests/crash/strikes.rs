@@ -181,7 +181,9 @@ impl Strikes {
     }
 
     pub fn survive(mut self, loads: &[Load]) {
-        loads.iter().for_each(|load| self.survives(load));
+        for load in loads {
+            self.survives(load);
+        }
     }
 
     /// Each of its moments, one after the other, after one run that nobody disturbs.

@@ -118,18 +118,10 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         None => prepare(context, warehouse.as_ref(), &loading).await?,
     };
     let Prepared { rows, format, settled, written, label, bytes, files, read, leaps, read_error } = prepared;
-    let size = bytes.map(|bytes| format!(" ({bytes} bytes)")).unwrap_or_default();
     if warehouse.engine() == "redshift" && loading.direct.is_none() && format.kind == FileKind::Csv {
         warn_of_empty_bytes(context, settled.as_ref());
     }
-    context.info(format!(
-        "loading {label}{size} into {} of {} ({})",
-        loading.target,
-        loading.warehouse_conn_id,
-        method_name(&loading.method)
-    ));
-    let objects = if files == 1 { "object" } else { "objects" };
-    context.checkpoint("load", format!("{files} {objects}{size} into {}", loading.target));
+    announce(context, &loading, &label, (files, bytes));
     let request = LoadRequest {
         target: loading.target.clone(),
         columns: settled.as_ref().map(|settled| settled.columns.clone()),
@@ -189,6 +181,18 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     let differences = settled.map(|settled| settled.differences).unwrap_or_default();
     let report = LoadReport { rows_deleted: deleted, ..report };
     Ok(Outcome::with(result_of(&report, files, bytes, &differences)))
+}
+
+fn announce(context: &TaskContext, loading: &Loading, label: &str, (files, bytes): (usize, Option<u64>)) {
+    let size = bytes.map(|bytes| format!(" ({bytes} bytes)")).unwrap_or_default();
+    context.info(format!(
+        "loading {label}{size} into {} of {} ({})",
+        loading.target,
+        loading.warehouse_conn_id,
+        method_name(&loading.method)
+    ));
+    let objects = if files == 1 { "object" } else { "objects" };
+    context.checkpoint("load", format!("{files} {objects}{size} into {}", loading.target));
 }
 
 fn told(loading: &Loading, error: PortError) -> PortError {
