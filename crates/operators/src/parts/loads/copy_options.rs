@@ -444,9 +444,10 @@ fn is_read_by(format: &str, text: &str) -> bool {
     }
 }
 
+/// One that names any part of a date: which of them are needed is for Redshift to say.
 fn is_date_format(text: &str) -> bool {
     let upper = text.to_ascii_uppercase();
-    upper == "AUTO" || (upper.contains("YY") && (upper.contains("MM") || upper.contains("MON")) && upper.contains("DD"))
+    upper == "AUTO" || ["YY", "MM", "MON", "DD"].iter().any(|part| upper.contains(part))
 }
 
 fn is_time_format(text: &str) -> bool {
