@@ -34,6 +34,8 @@ fn nothing_is_answered_that_the_document_does_not_say() {
     let password = fs::read_to_string(home.file("admin_password")).unwrap();
 
     let output = Command::new(&program)
+        .arg("--config-file")
+        .arg(repository().join("tests/openapi/schemathesis.toml"))
         .arg("run")
         .arg(format!("{address}/api/v1/openapi.json"))
         .args(["--auth", &format!("admin:{}", password.trim())])

@@ -167,7 +167,7 @@ async fn admit(gate: &Gate, client: &Client, mut request: Request) -> Result<Adm
 /// value where one is taken would leave out what it should choose.
 fn check_parameters(uri: &Uri, known: &[(&str, bool)]) -> Answer<()> {
     let Ok(Query(given)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else { return Ok(()) };
-    for (place, (name, _)) in given.iter().enumerate() {
+    for (place, (name, value)) in given.iter().enumerate() {
         let Some((known, is_many)) = known.iter().find(|(known, _)| known == name) else {
             let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
             let name = shortened(name);
@@ -177,6 +177,11 @@ fn check_parameters(uri: &Uri, known: &[(&str, bool)]) -> Answer<()> {
         };
         if !is_many && given[..place].iter().any(|(before, _)| before == name) {
             let text = format!("the parameter '{known}' is here more than once, and takes one value");
+            return Err(Problem::invalid(text).with("path", (*known).into()));
+        }
+        // A page's form sends it empty where nothing was chosen; what a program sends is one of the document's names.
+        if *known == "order_by" && value.is_empty() {
+            let text = "the parameter 'order_by' is empty: leave it out, or name what to order by";
             return Err(Problem::invalid(text).with("path", (*known).into()));
         }
     }

@@ -137,6 +137,9 @@ fn a_second_value_is_taken_where_the_document_says_so_and_refused_elsewhere() {
     let runs = "/api/v1/dags/~/dagRuns";
     let all = |query: &str| site.get(&format!("{runs}?{query}")).is(200).json()["total_entries"].clone();
     assert_eq!((all("state=failed"), all("state=failed&state=running")), (json!(1), json!(2)));
+    // No name of the document's; of a page's form it says that nothing was chosen.
+    site.get(&format!("{runs}?order_by=")).is(422);
+    site.get("/runs?order_by=").is(200);
 }
 
 #[test]
