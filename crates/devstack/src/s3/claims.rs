@@ -33,6 +33,7 @@ impl Claims {
             value.is_some() || trailers.contains(header) || named.as_deref() == Some(name)
         };
         let algorithms = Algorithms {
+            md5: content_md5.is_some(),
             // `…crc32` is also the start of `…crc32c`.
             crc32: checksums.crc32.is_some()
                 || trailers.split(',').any(|trailer| trailer.trim() == "x-amz-checksum-crc32")
@@ -63,7 +64,7 @@ impl Claims {
                 self.checksums.sha256 = text("x-amz-checksum-sha256").or(self.checksums.sha256.take());
             });
         }
-        let md5 = self.content_md5.is_some().then(|| STANDARD.encode(received.md5));
+        let md5 = received.md5.map(|md5| STANDARD.encode(md5));
         let made = &received.checksums;
         for (algorithm, claimed, made) in [
             ("Content-MD5", &self.content_md5, &md5),

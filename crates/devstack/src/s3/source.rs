@@ -38,7 +38,7 @@ impl ObjectSource for Storage {
         Box::pin(async move {
             let stored = async {
                 self.bucket(bucket)?;
-                let received = self.receive_stream(body, Algorithms::default()).await?;
+                let received = self.receive_stream(body, Algorithms::OF_AN_OBJECT).await?;
                 self.put_object(bucket, key, Headers::default(), received, &Condition::None)
             };
             stored.await.map(|_| ()).map_err(|error| object_error(error, bucket, key))

@@ -281,7 +281,7 @@ impl Storage {
         condition: &Condition,
     ) -> Result<Arc<Object>, StorageError> {
         let bucket = self.bucket(bucket)?;
-        let etag = hex::encode(received.md5);
+        let etag = received.etag.clone();
         let checksums = received.checksums.clone();
         let blob = self.keep(received)?;
         let object = Object {

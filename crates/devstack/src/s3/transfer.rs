@@ -28,18 +28,15 @@ pub(super) struct Received {
     path: PathBuf,
     kept: bool,
     pub(super) size: u64,
-    pub(super) md5: [u8; 16],
+    /// The MD5 in hexadecimal where that was made, else a name that says nothing of the bytes.
+    pub(super) etag: String,
+    pub(super) md5: Option<[u8; 16]>,
     pub(super) checksums: Checksums,
 }
 
 impl Received {
     pub(super) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Hexadecimal, as S3 makes it of a whole body.
-    pub(super) fn etag(&self) -> String {
-        hex::encode(self.md5)
     }
 
     /// The file was moved away.
@@ -58,9 +55,12 @@ impl Drop for Received {
     }
 }
 
-/// Which checksums to make besides the MD5.
+/// Which checksums to make.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Algorithms {
+    /// Becomes the ETag, as of an object that S3 gets whole. Parts have a mere name for one, as S3 gives to what KMS
+    /// encrypts: nobody may rely on more, and MD5 takes longer than all else that is done to a part.
+    pub(super) md5: bool,
     pub(super) crc32: bool,
     pub(super) crc32c: bool,
     pub(super) crc64nvme: bool,
@@ -69,6 +69,10 @@ pub(super) struct Algorithms {
 }
 
 impl Algorithms {
+    /// What an object that is put whole has.
+    pub(super) const OF_AN_OBJECT: Self =
+        Self { md5: true, crc32: false, crc32c: false, crc64nvme: false, sha1: false, sha256: false };
+
     fn hasher(self) -> ChecksumHasher {
         ChecksumHasher {
             crc32: self.crc32.then(Crc32::new),
@@ -103,19 +107,23 @@ impl Storage {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let path = self.new_temporary();
-        let mut received = Received { path, kept: false, size: 0, md5: [0; 16], checksums: Checksums::default() };
+        let mut received =
+            Received { path, kept: false, size: 0, etag: String::new(), md5: None, checksums: Checksums::default() };
         let mut file = tokio::fs::File::create(&received.path).await.map_err(StorageError::io(&received.path))?;
-        let mut md5 = Md5::new();
+        let mut md5 = algorithms.md5.then(Md5::new);
         let mut hasher = algorithms.hasher();
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|error| StorageError::Body(error.into()))?;
-            md5.update(&chunk);
+            if let Some(md5) = &mut md5 {
+                md5.update(&chunk);
+            }
             hasher.update(&chunk);
             received.size += chunk.len() as u64;
             file.write_all(&chunk).await.map_err(StorageError::io(&received.path))?;
         }
         file.flush().await.map_err(StorageError::io(&received.path))?;
-        received.md5 = md5.finalize();
+        received.md5 = md5.map(Md5::finalize);
+        received.etag = received.md5.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), hex::encode);
         received.checksums = hasher.finalize().into();
         Ok(received)
     }

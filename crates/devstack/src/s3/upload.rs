@@ -28,7 +28,6 @@ struct UploadRecord {
 #[derive(Debug, Serialize, Deserialize)]
 struct PartRecord {
     number: i32,
-    /// MD5 of the bytes, hexadecimal.
     etag: String,
     modified: DateTime<Utc>,
     checksums: Checksums,
@@ -124,7 +123,7 @@ impl Storage {
         received: Received,
     ) -> Result<Part, StorageError> {
         let bucket = self.bucket(bucket)?;
-        let etag = hex::encode(received.md5);
+        let etag = received.etag.clone();
         let checksums = received.checksums.clone();
         let blob = self.keep(received)?;
         let part = Part { etag, modified: Utc::now(), checksums, blob };
@@ -233,7 +232,7 @@ impl Storage {
     }
 }
 
-/// The MD5 of the parts' MD5s, and how many there are.
+/// The MD5 of the parts' ETags, and how many there are.
 fn multipart_etag<'a>(etags: impl Iterator<Item = &'a str>) -> String {
     let mut digest = Md5::new();
     let mut count = 0;
