@@ -1,5 +1,6 @@
 //! Which column a name means.
 
+use millrace_operator_api::TaskError;
 use millrace_operator_api::ports::{Column, SourceColumn};
 
 pub trait Named {
@@ -46,6 +47,21 @@ pub fn counterpart<'c, T: Named>(table: &'c [T], name: &str, incoming: &[impl Na
     find(table, name).filter(|known| !is_taken(known))
 }
 
+/// Refuses columns of one name: wherever they go, they go by their names. `whose` are they, for people.
+pub fn require_apart(columns: &[impl Named], whose: &str) -> Result<(), TaskError> {
+    let is_double = |(at, column): &(usize, _)| columns[..*at].iter().any(|other| other.name() == Named::name(*column));
+    let mut doubles: Vec<&str> =
+        columns.iter().enumerate().filter(is_double).map(|(_, column)| column.name()).collect();
+    doubles.sort_unstable();
+    doubles.dedup();
+    let Some(first) = doubles.first() else { return Ok(()) };
+    Err(TaskError::Fail(format!(
+        "several columns of {whose} are called {}, and columns go by their names: give each a name of its own (SELECT a.{first}, \
+         b.{first} AS other_{first}) or leave out all but one; nothing was written",
+        doubles.join(", ")
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +82,13 @@ mod tests {
         assert_eq!(counterpart(&table, "id", &incoming), Some(&table[0]));
         assert_eq!(counterpart(&table, "Id", &incoming), None);
         assert_eq!(counterpart(&table, "ID", &incoming[..1]), Some(&table[0]));
+    }
+    #[test]
+    fn columns_of_one_name_are_told() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert!(require_apart(&names(&["id", "Id", "v"]), "the query").is_ok());
+        let error = require_apart(&names(&["v", "id", "id", "v", "v"]), "the query").unwrap_err().to_string();
+        assert!(error.contains("several columns of the query are called id, v,"), "{error}");
+        assert!(error.contains("b.id AS other_id"), "{error}");
     }
 }

@@ -171,6 +171,10 @@ fn compare(warehouse: &dyn Warehouse, table: &[Column], incoming: &[Incoming], p
     let mut found = Comparison::default();
     for column in incoming {
         match counterpart(table, &column.name, incoming) {
+            Some(known) if found.settled.columns.contains(&known.name) => found.failures.push(format!(
+                "column {} comes in under two names that differ in upper and lower case only",
+                known.name
+            )),
             Some(known) => {
                 found.settled.columns.push(known.name.clone());
                 if matches!(column.value, Some(ValueType::Bytes { .. })) && !is_text_type(&known.type_name) {

@@ -10,7 +10,7 @@ use parquet::basic::{LogicalType, Repetition, Type as PhysicalType};
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::schema::types::Type;
 
-use crate::parts::column_name::{counterpart, find};
+use crate::parts::column_name::{counterpart, find, require_apart};
 use crate::parts::files::mark::Marks;
 use crate::parts::loads::drift::{Incoming, Settled, described, settle};
 use crate::parts::loads::loading::Loading;
@@ -181,6 +181,7 @@ pub async fn choose(
                 written.join(", ")
             )));
         }
+        require_apart(columns, "columns")?;
         require_keys(&loading.method, columns, &[])?;
         let types = if types.len() == columns.len() { types } else { Vec::new() };
         if unknown_clock::has_clocks(&types) {
@@ -198,6 +199,7 @@ pub async fn choose(
         }
         return Ok(None);
     }
+    require_apart(&written, if loading.direct.is_some() { "the query" } else { "the file" })?;
     let incoming: Vec<Incoming> = written
         .iter()
         .enumerate()

@@ -12,6 +12,7 @@ use millrace_model::ledger::{DROPPED, RowsRead};
 use millrace_operator_api::ports::{RowStream, SqlSource};
 use millrace_operator_api::{TaskContext, TaskError};
 
+use crate::parts::column_name::require_apart;
 use crate::parts::files::encoding::Proof;
 use crate::parts::reads::expected_columns::ExpectedColumns;
 use crate::parts::reads::incremental::{self, Incremental, Narrowed};
@@ -56,6 +57,9 @@ pub async fn open(context: &TaskContext, asked: Asked<'_>) -> Result<Opened, Tas
             None => source.query(narrowed.query()).await.map(|rows| vec![rows]).map_err(TaskError::from),
         };
         let streams = streams.map_err(|error| while_doing(&format!("reading {label}"), error))?;
+        if let Some(first) = streams.first() {
+            require_apart(&first.columns, "the query")?;
+        }
         let streams: Vec<RowStream> = streams.into_iter().map(|rows| narrowed.watch(rows)).collect();
         Ok((narrowed, streams))
     })

@@ -10,7 +10,7 @@ use millrace_operator_api::{PortError, TaskError};
 
 use super::{Meeting, TableCopying};
 use crate::parts::asking::ask;
-use crate::parts::column_name::{find, position};
+use crate::parts::column_name::{find, position, require_apart};
 use crate::parts::copying::checksum::Summing;
 use crate::parts::copying::config::{FieldType, IncrementalNulls, SyncMode, Verify, Watermark};
 use crate::parts::copying::convert::{Converter, Shape};
@@ -76,6 +76,7 @@ impl TableCopying<'_> {
         };
         let sql = Question::nothing(invisible).select(&*self.job.source, self.plan);
         let rows = self.job.source.query(&sql).await.map_err(|error| while_doing(&attempted, error))?;
+        require_apart(&rows.columns, "custom_select")?;
         let of_field = |name: &String| position(&rows.columns, name);
         let at = self.plan.incremental_field.as_ref().and_then(of_field);
         let zone = at.and_then(|at| self.treating.clock_of(&rows.columns, at));
