@@ -42,7 +42,8 @@ pub struct SummaryTable {
     /// What must be true of the new table before it is swapped in. By default it must hold a row.
     #[serde(default)]
     checks: Template<Checks>,
-    /// Keep the new table for inspection when a check fails.
+    /// Keep the new table for inspection when a check fails, as `TABLE__failed_…`. The next success of the task drops what its
+    /// failed runs kept.
     #[serde(default = "yes")]
     keep_failed: bool,
 }

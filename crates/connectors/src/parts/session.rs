@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::parts::dialect::Dialect;
 use crate::parts::row_counts::Awaited;
-use crate::parts::{long_names, sql};
+use crate::parts::{long_names, old_markers, sql};
 
 pub trait Session: Send + Sync {
     fn dialect(&self) -> Dialect;
@@ -124,6 +124,15 @@ pub fn picks(name: &TableName, dialect: Dialect) -> String {
     }
 }
 
+/// A condition on `pg_namespace n`: tables beside this one, whose number is `oid`.
+pub fn in_schema_of(name: &TableName, dialect: Dialect, oid: &str) -> String {
+    match (&name.schema, dialect) {
+        (Some(schema), Dialect::Postgres) => format!("n.nspname = {}", sql::literal(schema)),
+        (Some(schema), Dialect::Redshift) => format!("lower(n.nspname) = {}", sql::literal(&schema.to_lowercase())),
+        (None, _) => format!("pg_table_is_visible({oid})"),
+    }
+}
+
 /// Asks the catalogue for the columns in their order.
 pub fn select_columns(name: &TableName, dialect: Dialect) -> String {
     format!(
@@ -221,11 +230,17 @@ pub fn marker_table(target: &TableName) -> TableName {
     sql::beside(target, "millrace_load_marker")
 }
 
-pub fn create_marker_table(target: &TableName) -> String {
-    format!(
-        "CREATE TABLE IF NOT EXISTS {} (marker varchar(512) NOT NULL, loaded_at timestamp NOT NULL, rows bigint)",
-        sql::table(&marker_table(target))
-    )
+pub fn create_marker_table(dialect: Dialect, target: &TableName) -> Vec<String> {
+    let name = sql::table(&marker_table(target));
+    let made = |key: &str| {
+        format!(
+            "CREATE TABLE IF NOT EXISTS {name} (marker varchar(512) {key}, loaded_at timestamp NOT NULL, rows bigint)"
+        )
+    };
+    match dialect {
+        Dialect::Postgres => vec![made("PRIMARY KEY"), old_markers::create_index(target, "loaded_at")],
+        Dialect::Redshift => vec![made("NOT NULL")],
+    }
 }
 
 pub fn find_marker(target: &TableName, marker: &str) -> String {
@@ -312,7 +327,7 @@ async fn look_for_marker(session: &dyn Session, target: &TableName, marker: &str
     let known = columns(session, &marker_table(target)).await?;
     if known.is_none() {
         require_schema(session, target).await?;
-        match session.run("marker-table", vec![create_marker_table(target)]).await {
+        match session.run("marker-table", create_marker_table(session.dialect(), target)).await {
             Ok(_) => return Ok(false),
             // Two tasks made it at the same time: it is there now.
             Err(error)

@@ -16,7 +16,9 @@ use millrace_operator_api::{PortError, PortErrorKind};
 
 use crate::parts::checks;
 use crate::parts::dialect::Dialect;
+use crate::parts::failed_builds;
 use crate::parts::failure::{invalid, while_doing};
+use crate::parts::old_markers;
 use crate::parts::row_counts::Awaited;
 use crate::parts::session::{
     Attempt, Session, ask, columns, guard_marker, has_marker, insert_marker, marker_of, picks,
@@ -76,7 +78,13 @@ pub async fn build_and_swap(
         match build_by_name(&attempt, &request, None).await {
             // What the SELECT names and is not there will not come.
             Err(error) if error.kind == PortErrorKind::Unavailable => turns.again(error, task).await?,
-            result => return result,
+            result => {
+                if result.as_ref().is_ok_and(|report| report.was_swapped) {
+                    failed_builds::forget(session, &request).await;
+                    old_markers::tend(session, &request.target).await;
+                }
+                return result;
+            }
         }
     }
 }
@@ -149,7 +157,7 @@ async fn build_and_publish(
     report.checks = check(session, build, &request.checks).await?;
     if report.checks.iter().any(|check| !check.passed) {
         if request.keep_failed {
-            report.kept_as = Some(build.to_string());
+            report.kept_as = Some(failed_builds::keep(session, request, build).await.to_string());
         } else {
             session.run("drop", vec![format!("DROP TABLE IF EXISTS {}", table(build))]).await?;
         }

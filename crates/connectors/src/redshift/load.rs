@@ -12,13 +12,15 @@ use super::column_limits::keeps_of;
 use super::insert::Inserts;
 use super::load_errors;
 use super::plan::{CopyFrom, LoadPlan, manifest};
+use crate::parts::dialect::Dialect;
 use crate::parts::doubles;
 use crate::parts::failure::{data, invalid, while_doing};
 use crate::parts::files::require_unchanged;
+use crate::parts::old_markers;
 use crate::parts::quarantine;
 use crate::parts::row_counts::require_all_read;
 use crate::parts::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper, shown, taken};
-use crate::parts::session::{Attempt, Session, ask, describe, has_marker, loaded_before, marker_of};
+use crate::parts::session::{Attempt, Session, ask, describe, has_marker, in_schema_of, loaded_before, marker_of};
 use crate::parts::sql::{beside, literal, scalar, scalar_number, table};
 use crate::parts::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::parts::task::TaskHandle;
@@ -130,6 +132,7 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
     };
     if result.is_ok() {
         sweep_abandoned(session, &request).await;
+        old_markers::tend(session, &request.target).await;
     }
     result.map_err(|error| while_doing(&attempted, error))
 }
@@ -514,7 +517,7 @@ async fn sweep(session: &dyn Session, request: &LoadRequest, but: Option<&str>) 
     let statement = format!(
         "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {} AND c.relkind = 'r' \
          AND LEFT(c.relname, {}) = {}",
-        in_schema_of(&request.target, "c.oid"),
+        in_schema_of(&request.target, Dialect::Redshift, "c.oid"),
         prefix.len(),
         literal(&prefix)
     );
@@ -528,16 +531,9 @@ async fn sweep_abandoned(session: &dyn Session, request: &LoadRequest) {
         "SELECT c.relname FROM pg_class_info c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {} \
          AND (LEFT(c.relname, 17) = 'millrace_staging_' OR LEFT(c.relname, 15) = 'millrace_known_' \
          OR LEFT(c.relname, 14) = 'millrace_keys_') AND c.relcreationtime < GETDATE() - INTERVAL '3 days'",
-        in_schema_of(&request.target, "c.reloid"),
+        in_schema_of(&request.target, Dialect::Redshift, "c.reloid"),
     );
     drop_leftovers(session, request, statement, &[]).await;
-}
-
-fn in_schema_of(target: &TableName, oid: &str) -> String {
-    match &target.schema {
-        Some(schema) => format!("lower(n.nspname) = {}", literal(&schema.to_lowercase())),
-        None => format!("pg_table_is_visible({oid})"),
-    }
 }
 
 async fn drop_leftovers(session: &dyn Session, request: &LoadRequest, statement: String, but: &[String]) {

@@ -8,15 +8,21 @@ use sqlx::SqliteConnection;
 use super::anatomy;
 use super::anatomy::describe;
 use super::connect::{SqliteFile, literal, table};
-use super::marker::{find_marker, insert_marker, marker_ddl};
+use super::marker::{drop_old_markers, find_marker, insert_marker, marker_ddl};
 use super::table_checks::check;
+use crate::parts::failed_builds;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::row_counts::require_inserted;
 use crate::parts::sql::{self, list, name_with_suffix, quote, scalar_number, without_semicolon};
 use crate::parts::swap::marker_of_swap;
 
 pub async fn build_and_swap(file: &SqliteFile, request: BuildRequest) -> Result<BuildReport, PortError> {
-    build_by_name(file, &mut file.open(false).await?, &request, None).await
+    let connection = &mut file.open(false).await?;
+    let built = build_by_name(file, connection, &request, None).await?;
+    if built.was_swapped {
+        forget_failed(file, connection, &request).await;
+    }
+    Ok(built)
 }
 
 /// The table that is built goes when the try fails.
@@ -34,6 +40,22 @@ pub async fn build_by_name(
         let _ = file.run(connection, &format!("DROP TABLE IF EXISTS {}", table(&build))).await;
     }
     built
+}
+
+/// Drops what failed runs of this task kept. That one cannot be dropped fails nothing.
+async fn forget_failed(file: &SqliteFile, connection: &mut SqliteConnection, request: &BuildRequest) {
+    let prefix = failed_builds::prefix_of(request);
+    let asked = format!(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, {}) = {} COLLATE NOCASE",
+        prefix.chars().count(),
+        literal(&prefix)
+    );
+    let kept = file.ask(connection, &asked).await.map(|found| found.rows).unwrap_or_default();
+    for name in kept.into_iter().filter_map(|row| row.into_iter().next()?) {
+        if let Err(error) = file.run(connection, &format!("DROP TABLE IF EXISTS {}", quote(&name))).await {
+            tracing::info!(table = name, error = error.message, "a failed build stays");
+        }
+    }
 }
 
 fn build_of(request: &BuildRequest) -> TableName {
@@ -93,7 +115,10 @@ async fn build_and_publish(
     report.checks = check(file, connection, build, &request.checks).await?;
     if report.checks.iter().any(|check| !check.passed) {
         if request.keep_failed {
-            report.kept_as = Some(build.to_string());
+            let kept = failed_builds::name_of(request);
+            let renamed = format!("ALTER TABLE {built} RENAME TO {}", quote(&kept.name));
+            file.run(connection, &format!("DROP TABLE IF EXISTS {}; {renamed}", table(&kept))).await?;
+            report.kept_as = Some(kept.to_string());
         } else {
             file.run(connection, &format!("DROP TABLE {built}")).await?;
         }
@@ -111,6 +136,7 @@ async fn build_and_publish(
     }
     statements.extend_from_slice(&request.also);
     statements.push(insert_marker(&literal(&marker), report.rows.unwrap_or(0)));
+    statements.push(drop_old_markers());
     statements.push("COMMIT".to_owned());
     for statement in statements {
         let written = file

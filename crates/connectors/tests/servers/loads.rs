@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use millrace_model::ids::TaskId;
+use millrace_operator_api::context::WorkId;
 use millrace_operator_api::ports::{
     BuildRequest, CsvFormat, LoadMethod, LoadReport, LoadRows, TableCheck, TableName, ValueType, Warehouse,
 };
@@ -232,12 +234,18 @@ pub async fn summaries_are_built_checked_and_swapped(subject: &Subject) -> Resul
         work: work(generation),
     };
     let empty = "SELECT id, at, score, note FROM source_rows WHERE 1 = 0 -- nothing";
+    let of_another = WorkId { task_id: TaskId::new_unchecked("another"), ..work(8) };
+    let of_another =
+        subject.warehouse.build_and_swap(BuildRequest { work: of_another, ..build(8, empty, true) }).await?;
+    let before_last = subject.warehouse.build_and_swap(build(9, empty, true)).await?.kept_as.expect("kept");
     let failed = subject.warehouse.build_and_swap(build(10, empty, true)).await?;
     assert!(!failed.was_swapped);
     assert_eq!(failed.checks[0].found, "0 rows");
     let kept = failed.kept_as.expect("kept");
     assert_eq!(subject.table_rows().await?, before);
-    assert!(subject.rows(&format!("SELECT * FROM {kept}")).await?.is_empty(), "the built table stands there");
+    for kept in [&kept, &before_last] {
+        assert!(subject.rows(&format!("SELECT * FROM {kept}")).await?.is_empty(), "the built table stands there");
+    }
 
     let doubled = "SELECT id, at, score, note FROM source_rows UNION ALL SELECT id, at, score, note FROM source_rows;";
     let failed = subject.warehouse.build_and_swap(build(11, doubled, false)).await?;
@@ -251,6 +259,12 @@ pub async fn summaries_are_built_checked_and_swapped(subject: &Subject) -> Resul
     assert_eq!(swapped.rows, Some(2));
     let after = [some(&["5", "2024-01-01 00:00:00", "50", "a"]), some(&["6", "2024-01-01 00:00:00", "60", "b"])];
     assert_eq!(subject.table_rows().await?, after);
+    for gone in [kept, before_last] {
+        assert!(subject.rows(&format!("SELECT * FROM {gone}")).await.is_err(), "{gone} went with the success");
+    }
+    let of_another = of_another.kept_as.expect("kept");
+    assert!(subject.rows(&format!("SELECT * FROM {of_another}")).await?.is_empty(), "another task's stays");
+    subject.run(&format!("DROP TABLE {of_another}")).await?;
     assert!(subject.warehouse.build_and_swap(good).await?.was_built_before);
     // Defaults and NOT NULL have survived.
     subject.run(&format!("INSERT INTO {} (id, at, score) VALUES (9, '2024-01-01 00:00:00', 1)", subject.table)).await?;

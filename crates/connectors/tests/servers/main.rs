@@ -15,6 +15,7 @@ mod hostile;
 mod late;
 mod loads;
 mod long_names;
+mod markers;
 mod moments;
 mod mysql;
 mod postgres;
