@@ -14,9 +14,10 @@ mod stage;
 mod straight;
 mod types;
 mod warehouse;
+mod writing;
 
 pub use hashing::key_query;
 pub use load::check_keys;
-pub use refusal::reason;
+pub use refusal::{BrokenRule, reason};
 pub use source::PostgresSource;
 pub use warehouse::{PostgresWarehouse, execute as execute_over_wire, forget};

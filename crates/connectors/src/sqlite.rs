@@ -12,6 +12,7 @@ mod swap;
 mod table_checks;
 mod types;
 mod warehouse;
+mod writing;
 
 pub use connect::SqliteFile;
 pub use source::SqliteSource;

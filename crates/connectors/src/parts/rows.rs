@@ -7,6 +7,7 @@ use millrace_operator_api::ports::{CsvFormat, LoadMethod, LoadRequest, RejectedR
 
 use crate::parts::exact::Keeps;
 use crate::parts::failure::{data, excerpt};
+use crate::parts::places::Places;
 
 /// What a column is, as far as an empty field and a number's form are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +121,7 @@ impl Row<'_> {
 /// Why a row was not taken.
 #[derive(Debug, Clone, Default)]
 pub struct Refusal {
+    /// Looked up for a row that was numbered.
     pub line: u64,
     pub column: Option<String>,
     pub value: Option<Vec<u8>>,
@@ -145,8 +147,11 @@ pub struct RawRow {
 }
 
 /// The refused rows of a load.
+#[derive(Clone)]
 pub struct Rejects {
     file: String,
+    /// Of the rows that were taken.
+    places: Places,
     most: u64,
     show_values: bool,
     /// Columns of whole numbers and of days that name a row in messages: a key of text may be a person's.
@@ -172,6 +177,7 @@ impl Rejects {
     pub fn new(max_error: u32, show_values: bool, keeps_all: bool) -> Self {
         Self {
             file: String::new(),
+            places: Places::default(),
             most: u64::from(max_error),
             show_values,
             keys: Vec::new(),
@@ -197,6 +203,17 @@ impl Rejects {
     /// From now on rows come from here.
     pub fn enter(&mut self, file: &str) {
         file.clone_into(&mut self.file);
+        self.places.enter(file);
+    }
+
+    /// The number of a row that is taken, by which it can be refused after all: from 1, over all files.
+    pub fn number(&mut self, line: u64) -> u64 {
+        self.places.add(line)
+    }
+
+    /// How many were numbered.
+    pub fn numbered(&self) -> u64 {
+        self.places.rows()
     }
 
     pub fn are_allowed(&self) -> bool {
@@ -204,9 +221,19 @@ impl Rejects {
     }
 
     pub fn add(&mut self, refusal: Refusal) -> Result<(), PortError> {
+        self.put(self.file.clone(), Some(refusal.line), refusal)
+    }
+
+    /// As [`add`](Self::add), of a row that was numbered, whose line is looked up.
+    pub fn add_numbered(&mut self, number: u64, refusal: Refusal) -> Result<(), PortError> {
+        let (file, line) = self.places.of(number);
+        self.put(file.to_owned(), line, refusal)
+    }
+
+    fn put(&mut self, file: String, line: Option<u64>, refusal: Refusal) -> Result<(), PortError> {
         let row = RejectedRow {
-            file: self.file.clone(),
-            line: Some(refusal.line),
+            file,
+            line,
             column: refusal.column,
             value: refusal.value.as_deref().map(|value| shown(value, self.show_values)),
             reason: refusal.reason,

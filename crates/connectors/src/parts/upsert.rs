@@ -84,10 +84,11 @@ pub enum Nulls {
     Equal,
 }
 
+#[derive(Clone, Copy)]
 pub struct Upsert<'a> {
     /// Quoted.
     pub target: &'a str,
-    /// Quoted.
+    /// Quoted, or a subquery: nothing but [`keep_best_incoming`](Self::keep_best_incoming) changes it.
     pub staging: &'a str,
     /// Those of the file.
     pub columns: &'a [String],
@@ -222,7 +223,7 @@ impl Upsert<'_> {
             format!("DO UPDATE SET {}{}", assignments.join(", "), not_newer.unwrap_or_default())
         };
         format!(
-            "WITH written AS (INSERT INTO {target} AS {existing} ({columns}) {overriding}SELECT {columns} FROM {staging} \
+            "WITH written AS (INSERT INTO {target} AS {existing} ({columns}) {overriding}SELECT {columns} FROM {staging} AS s \
              ON CONFLICT ({keys}) {action} RETURNING xmax = 0 AS is_new) \
              SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM written",
             target = self.target,

@@ -5,6 +5,7 @@ mod negotiation;
 pub mod tls;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -23,6 +24,7 @@ use crate::parts::row_counts::Awaited;
 use crate::parts::session::Session;
 use crate::parts::sql::{literal, scalar_number};
 use crate::parts::task::TaskHandle;
+use crate::postgres::BrokenRule;
 use crate::rds::Tokens;
 use negotiation::Negotiation;
 
@@ -155,7 +157,8 @@ impl WireConfig {
                 tracing::debug!(error = chain(&error), "database connection ended");
             }
         });
-        let client = WireClient { config: self.clone(), client, is_busy: AtomicBool::new(false) };
+        let client =
+            WireClient { config: self.clone(), client, is_busy: AtomicBool::new(false), broken: Mutex::default() };
         client.batch(&self.settings.join("; ")).await?;
         if self.dialect == Dialect::Redshift {
             // By it cost and blame are found again; no reason to refuse the work where it cannot be set.
@@ -228,6 +231,8 @@ pub struct WireClient {
     pub config: WireConfig,
     pub client: Client,
     is_busy: AtomicBool,
+    /// Of the last question that failed.
+    broken: Mutex<BrokenRule>,
 }
 
 impl WireClient {
@@ -250,10 +255,10 @@ impl WireClient {
 
     /// One statement by the simple protocol: every cell is text.
     pub async fn query(&self, sql: &str) -> Result<SmallResult, PortError> {
-        let messages = self
-            .busy(self.client.simple_query(sql))
-            .await
-            .map_err(|error| self.config.failure(&opening(sql), &error))?;
+        let messages = self.busy(self.client.simple_query(sql)).await.map_err(|error| {
+            *self.broken() = error.as_db_error().map(BrokenRule::of).unwrap_or_default();
+            self.config.failure(&opening(sql), &error)
+        })?;
         let mut result = SmallResult::default();
         for message in messages {
             match message {
@@ -268,6 +273,15 @@ impl WireClient {
             }
         }
         Ok(result)
+    }
+
+    /// The rule that the last question broke, as far as its error says.
+    pub fn broken_rule(&self) -> BrokenRule {
+        self.broken().clone()
+    }
+
+    fn broken(&self) -> MutexGuard<'_, BrokenRule> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// By what the server's own tables and logs know what was just done: in Redshift the query, in PostgreSQL the process that

@@ -4,42 +4,49 @@
 //! The staging table is temporary and dies with the connection, so that nothing is left behind however a try ends. Only
 //! the short transaction is seen by anybody else, and it carries the marker.
 
-use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest, SmallResult};
+use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest};
 use millrace_operator_api::{PortError, PortErrorKind};
 
-use super::keys::{self, Key, key_of};
+use super::keys::{Key, key_of};
 use super::stage::{STAGING, Staged, Staging};
+use super::writing::{Writing, is_rule};
 use super::{locks, references, row_security, straight};
 use crate::parts::csv_rows::check_format;
 use crate::parts::dialect::Dialect;
-use crate::parts::doubles;
 use crate::parts::exact::Keeps;
 use crate::parts::failure::{invalid, while_doing};
-use crate::parts::long_names;
 use crate::parts::quarantine;
-use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted, require_updated};
+use crate::parts::row_counts::{require_all_inserted, require_all_read};
 use crate::parts::rows::{CellKind, LoadColumn, Longest, Rejects, declared_length, taken};
 use crate::parts::session::{ask, find_marker, has_marker, insert_marker, loaded_before, marker_of, picks};
-use crate::parts::sql::{list, list_of, literal, quote, scalar_number, table};
+use crate::parts::sql::{literal, quote, table};
 use crate::parts::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
-use crate::parts::upsert::{Nulls, TextOrder, Upsert, out_of_order, tied};
+use crate::parts::upsert::{SEQUENCE, TextOrder, Upsert, out_of_order};
 use crate::parts::wire::{ClientSession, WireClient, WireConfig};
+use crate::parts::{long_names, old_markers};
 
 pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadReport, PortError> {
     check_format(&request.format, "PostgreSQL")?;
     for table in std::iter::once(&request.target).chain(&request.quarantine) {
         long_names::check_table(Dialect::Postgres, table)?;
     }
-    let config = config.showing(request.show_values);
-    let client = config.connect().await?;
-    let session = ClientSession { client: &client };
-    let typed = file_columns(&session, &request).await?;
+    let client = config.showing(request.show_values).connect().await?;
+    let loaded = load_by(&client, &request).await;
+    if loaded.is_ok() {
+        old_markers::tend(&ClientSession { client: &client }, &request.target).await;
+    }
+    loaded
+}
+
+async fn load_by(client: &WireClient, request: &LoadRequest) -> Result<LoadReport, PortError> {
+    let session = ClientSession { client };
+    let typed = file_columns(&session, request).await?;
     let target = table(&request.target);
     let marker =
         if request.method == LoadMethod::Swap { marker_of_swap(&request.work) } else { marker_of(&request.work) };
     if has_marker(&session, &request.target, &marker).await? {
-        return loaded_before(&session, &request, &marker).await;
+        return loaded_before(&session, request, &marker).await;
     }
     if matches!(request.method, LoadMethod::Replace | LoadMethod::Swap) {
         // Before anything is read; the short transaction asks again.
@@ -50,15 +57,14 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     }
     let computed = typed.iter().filter(|described| described.is_generated).map(|described| &described.column.name);
     let computed: Vec<String> = computed.cloned().collect();
-    let ddl = staging_ddl(&typed);
+    let ddl = staging_ddl(&typed, request.format.max_error > 0);
     let fields: Vec<LoadColumn> = typed.into_iter().map(|described| described.column).collect();
     let columns = taken(&fields);
     let attempted = format!("loading into {}", request.target);
-    let mut rejects = Rejects::of(&request, &fields);
-    let mut staging =
-        Staging { client: &client, into: &target, fields: &fields, columns: &columns, format: &request.format };
-    if straight::is_possible(&session, &request).await? {
-        let loaded = straight::load(&staging, &request, &mut rejects).await;
+    let mut rejects = Rejects::of(request, &fields);
+    let mut staging = Staging { client, into: &target, fields: &fields, columns: &columns, format: &request.format };
+    if straight::is_possible(&session, request).await? {
+        let loaded = straight::load(&staging, request, &mut rejects).await;
         if let Some(report) = loaded.map_err(|error| while_doing(&attempted, error))? {
             return Ok(LoadReport { computed, remote_ids: client.remote_id().await.into_iter().collect(), ..report });
         }
@@ -66,7 +72,7 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
     client.batch(&ddl).await?;
     staging.into = STAGING;
     let staged = staging.fill(&request.rows, &mut rejects).await.map_err(|error| while_doing(&attempted, error))?;
-    require_all_read(&request, Some(staged.rows))?;
+    require_all_read(request, Some(staged.rows))?;
     if let LoadMethod::Upsert { keys, order_key: Some(order_key) } = &request.method
         && columns.iter().any(|column| column.name == *order_key && matches!(column.kind, CellKind::Text(_)))
     {
@@ -77,16 +83,8 @@ pub async fn load(config: &WireConfig, request: LoadRequest) -> Result<LoadRepor
         }
     }
     let remote_id = client.remote_id().await;
-    let loading = Loading {
-        session: &session,
-        client: &client,
-        request: &request,
-        columns: &columns,
-        rejects: &rejects,
-        staged,
-        computed,
-        remote_id,
-    };
+    let mut loading =
+        Loading { session: &session, client, request, columns: &columns, rejects, staged, computed, remote_id };
     let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
     if request.method == LoadMethod::Swap {
         return loading.swap(&names).await;
@@ -214,16 +212,17 @@ pub fn check_keys(request: &LoadRequest, columns: &[String]) -> Result<(), PortE
     }
 }
 
-fn staging_ddl(columns: &[Described]) -> String {
-    let parts: Vec<String> = columns
-        .iter()
-        .filter(|described| described.column.kind != CellKind::Ignored)
-        .map(|Described { column, is_not_null, collation, .. }| {
+/// `is_numbered`: the rows come with their numbers.
+fn staging_ddl(columns: &[Described], is_numbered: bool) -> String {
+    let number = is_numbered.then(|| format!("{} bigint", quote(SEQUENCE)));
+    let parts = columns.iter().filter(|described| described.column.kind != CellKind::Ignored).map(
+        |Described { column, is_not_null, collation, .. }| {
             let collation = collation.as_ref().map(|name| format!(" COLLATE {name}")).unwrap_or_default();
             let not_null = if *is_not_null { " NOT NULL" } else { "" };
             format!("{} {}{collation}{not_null}", quote(&column.name), column.type_name)
-        })
-        .collect();
+        },
+    );
+    let parts: Vec<String> = number.into_iter().chain(parts).collect();
     format!("CREATE TEMP TABLE millrace_staging ({})", parts.join(", "))
 }
 
@@ -234,7 +233,7 @@ struct Loading<'a> {
     request: &'a LoadRequest,
     /// Those of the rows that the table takes.
     columns: &'a [LoadColumn],
-    rejects: &'a Rejects,
+    rejects: Rejects,
     staged: Staged,
     /// Columns of the rows whose values the table works out itself.
     computed: Vec<String>,
@@ -242,46 +241,46 @@ struct Loading<'a> {
 }
 
 impl Loading<'_> {
+    fn writing<'a>(&'a self, target: &'a str, names: &'a [String]) -> Writing<'a> {
+        let (client, request, columns) = (self.client, self.request, self.columns);
+        Writing { client, request, columns, names, target, upsert: None, key: Key::Unique }
+    }
+
     async fn publish(&self, names: &[String]) -> Result<LoadReport, PortError> {
         let target = table(&self.request.target);
-        let upsert = match &self.request.method {
-            LoadMethod::Upsert { keys, order_key } => Some(Upsert {
+        let sequence = if self.rejects.are_allowed() { quote(SEQUENCE) } else { CTID.to_owned() };
+        let mut writing = self.writing(&target, names);
+        if self.request.method == LoadMethod::Replace {
+            // A unique index says it at no cost.
+            let keys = &self.request.unique_by;
+            if !keys.is_empty() && key_of(self.session, &self.request.target, keys, names).await? == Key::MayRepeat {
+                writing.refuse_doubles().await?;
+            }
+        }
+        if let LoadMethod::Upsert { keys, order_key } = &self.request.method {
+            let upsert = Upsert {
                 target: &target,
                 staging: STAGING,
                 columns: names,
                 keys,
                 order_key: order_key.as_ref(),
-                row_address: &["tableoid", "ctid"],
-                // COPY puts each row behind those before it, and nothing is ever deleted while it does.
-                sequence: "ctid",
+                row_address: &["tableoid", CTID],
+                sequence: &sequence,
                 overriding: "OVERRIDING SYSTEM VALUE ",
                 collation: "",
-            }),
-            _ => None,
-        };
-        if self.request.method == LoadMethod::Replace {
-            // A unique index says it at no cost.
-            let keys = &self.request.unique_by;
-            if !keys.is_empty() && key_of(self.session, &self.request.target, keys, names).await? == Key::MayRepeat {
-                self.refuse_doubles().await?;
+            };
+            writing.upsert = Some(upsert);
+            writing.key = key_of(self.session, &self.request.target, keys, names).await?;
+            if writing.key != Key::Arbiter {
+                writing.keep_best_incoming(&upsert).await?;
             }
         }
-        let key = match &upsert {
-            Some(upsert) => {
-                let key = key_of(self.session, &self.request.target, upsert.keys, names).await?;
-                if key != Key::Arbiter {
-                    self.keep_best_incoming(upsert).await?;
-                }
-                key
-            }
-            None => Key::Unique,
-        };
         let mut turns = Turns::default();
         loop {
-            match self.transaction(&target, names, upsert.as_ref(), key).await {
+            match self.transaction(&writing).await {
                 Ok(report) => return Ok(report),
                 Err(error) if error.code.as_deref() == Some(UNIQUE_VIOLATION) => {
-                    self.refuse_doubles().await?;
+                    writing.refuse_doubles().await?;
                     return Err(error);
                 }
                 Err(error) => turns.again(error, &self.client.config.task).await?,
@@ -290,83 +289,44 @@ impl Loading<'_> {
     }
 
     /// The short transaction: lock, look for the marker again, rows, marker.
-    async fn transaction(
-        &self,
-        target: &str,
-        names: &[String],
-        upsert: Option<&Upsert<'_>>,
-        key: Key,
-    ) -> Result<LoadReport, PortError> {
-        let (client, request) = (self.client, self.request);
+    async fn transaction(&self, writing: &Writing<'_>) -> Result<LoadReport, PortError> {
+        let (client, request, target) = (self.client, self.request, writing.target);
         let marker = marker_of(&request.work);
-        let mut report = self.report();
-        locks::begin_with(client, target, "SHARE ROW EXCLUSIVE").await?;
         let work = async {
             if !client.query(&find_marker(&request.target, &marker)).await?.rows.is_empty() {
-                return Ok(false);
+                return Ok(None);
             }
             if let Some(what) = what_needs_all_rows(&request.method) {
                 let found = client.query(&row_security::hidden(&request.target)).await?;
                 row_security::judge(&request.target, what, &found)?;
             }
-            let count = |result: SmallResult| result.rows_affected;
-            let late = request.late_before.as_ref().zip(upsert);
-            if let Some(count_late) = late.and_then(|(before, upsert)| upsert.count_late(&literal(before))) {
-                report.rows_late = scalar_number(&client.query(&count_late).await?);
+            let mut deleted = None;
+            if request.method == LoadMethod::Replace {
+                let found = client.query(&references::that_lose(&request.target, target)).await?;
+                references::judge(&request.target, "replacing all rows", &found)?;
+                deleted = client.query(&format!("DELETE FROM {target}")).await?.rows_affected;
             }
-            let mut written = None;
-            if let Some(upsert) = upsert.filter(|_| key == Key::Arbiter) {
-                written = self.insert_or_update(upsert).await?;
-            }
-            if let Some(written) = written {
-                let number = |column: usize| written.rows.first()?.get(column)?.as_deref()?.parse().ok();
-                report.rows_deleted = Some(0);
-                (report.rows_inserted, report.rows_updated) = (number(0), number(1));
-            } else if let Some(upsert) = upsert {
-                report.rows_deleted = Some(0);
-                if key == Key::MayRepeat {
-                    report.rows_deleted = count(client.query(&upsert.delete_existing_doubles()).await?);
-                    if report.rows_deleted != Some(0) {
-                        let found = client.query(&references::with_actions(&request.target)).await?;
-                        references::judge_doubles(&request.target, &found)?;
-                    }
-                }
-                // Only where something may take rows away: it is one more look at the whole target.
-                let keeping = client.query(&keys::what_may_keep_rows(&request.target)).await?;
-                let changes =
-                    keeping.rows.first().map(|row| row.first().is_some_and(|cell| cell.as_deref() == Some("t")));
-                (report.rows_updated, report.rows_kept) = self.update(upsert, changes).await?;
-                let mut new = None;
-                if changes.is_some() {
-                    new = scalar_number(&client.query(&upsert.count_new()).await?);
-                }
-                report.rows_inserted = count(client.query(&upsert.insert()).await?);
-                if let Some(new) = new {
-                    require_inserted(&request.target, new, report.rows_inserted)?;
-                }
-            } else {
-                if request.method == LoadMethod::Replace {
-                    let found = client.query(&references::that_lose(&request.target, target)).await?;
-                    references::judge(&request.target, "replacing all rows", &found)?;
-                    report.rows_deleted = count(client.query(&format!("DELETE FROM {target}")).await?);
-                }
-                let insert = format!(
-                    "INSERT INTO {target} ({0}) OVERRIDING SYSTEM VALUE SELECT {0} FROM {STAGING}",
-                    list(names)
-                );
-                report.rows_inserted = count(client.query(&insert).await?);
-                require_all_inserted(request, self.staged.rows - self.rejects.count, report.rows_inserted)?;
-            }
-            for statement in self.quarantine().await?.iter().chain(&request.also) {
+            let (written, rejects) = writing.write(&self.rejects).await?;
+            let rejects = rejects.as_ref().unwrap_or(&self.rejects);
+            require_all_inserted(request, self.staged.rows - rejects.count, written.inserted)?;
+            for statement in self.quarantine(rejects).await?.iter().chain(&request.also) {
                 client.batch(statement).await?;
             }
             let rows = self.staged.rows.to_string();
             client.batch(&insert_marker(Dialect::Postgres, &request.target, &marker, &rows)).await?;
-            Ok(true)
+            Ok(Some(LoadReport {
+                rows_inserted: written.inserted,
+                rows_updated: written.updated,
+                rows_deleted: deleted.or(written.deleted),
+                rows_kept: written.kept,
+                rows_late: written.late,
+                ..self.report(rejects)
+            }))
         };
+        locks::begin_with(client, target, "SHARE ROW EXCLUSIVE").await?;
         match work.await {
-            Ok(true) => client.batch("COMMIT").await.map(|()| report),
-            Ok(false) => {
+            Ok(Some(report)) => client.batch("COMMIT").await.map(|()| report),
+            Ok(None) => {
                 client.batch("ROLLBACK").await?;
                 Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() })
             }
@@ -378,107 +338,27 @@ impl Loading<'_> {
         }
     }
 
-    /// How many rows were updated, and how many kept. `changes` is there where something may keep rows as they were, and says
-    /// whether it may change first what comes in ([`keys::what_may_keep_rows`]).
-    async fn update(
-        &self,
-        upsert: &Upsert<'_>,
-        changes: Option<bool>,
-    ) -> Result<(Option<u64>, Option<u64>), PortError> {
-        let Some(update) = upsert.update() else { return Ok((Some(0), None)) };
-        let client = self.client;
-        let updated = client.query(&update).await?.rows_affected;
-        let Some(may_change) = changes else { return Ok((updated, None)) };
-        // Whatever a trigger made of a row that this transaction has written, it was updated.
-        let differs = self.columns.iter().map(differs).collect::<Vec<_>>().join(" OR ");
-        let is_kept = format!("t.xmin <> pg_current_xact_id()::xid AND ({differs})");
-        let kept = scalar_number(&client.query(&upsert.select_reached("COUNT(*)", &is_kept)).await?);
-        if !may_change {
-            require_updated(&self.request.target, kept)?;
-        }
-        Ok((updated, kept))
-    }
-
-    /// Few loads bring a key twice, and to look for such keys costs a tenth of the load: the database says when it meets one.
-    /// `None` when an INSERT is refused, as by a rule about columns that the rows do not have, where an UPDATE may not be:
-    /// nothing is written then, and staging has one row for each key.
-    async fn insert_or_update(&self, upsert: &Upsert<'_>) -> Result<Option<SmallResult>, PortError> {
-        const BACK: &str = "ROLLBACK TO SAVEPOINT millrace_written";
-        let client = self.client;
-        client.batch("SAVEPOINT millrace_written").await?;
-        let mut written = client.query(&upsert.insert_or_update()).await;
-        // Where a key that was met twice is still met, two NULLs are one to the index.
-        for nulls in [Nulls::Distinct, Nulls::Equal] {
-            if !matches!(&written, Err(error) if error.code.as_deref() == Some(CARDINALITY_VIOLATION)) {
-                break;
-            }
-            client.batch(BACK).await?;
-            self.refuse_doubles().await?;
-            self.refuse_ties(upsert, nulls).await?;
-            client.batch(&upsert.keep_best_incoming(nulls)).await?;
-            written = client.query(&upsert.insert_or_update()).await;
-        }
-        match written {
-            Ok(written) => Ok(Some(written)),
-            Err(error)
-                if matches!(
-                    error.kind,
-                    PortErrorKind::Data | PortErrorKind::Invalid | PortErrorKind::Denied | PortErrorKind::Other
-                ) && error.code.is_some() =>
-            {
-                tracing::info!(error = error.message, "not by one statement; updating and inserting apart");
-                client.batch(BACK).await?;
-                self.keep_best_incoming(upsert).await?;
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn keep_best_incoming(&self, upsert: &Upsert<'_>) -> Result<(), PortError> {
-        // Without statistics the planner may take a million staged rows for a thousand.
-        self.client.batch(&format!("ANALYZE {STAGING}")).await?;
-        if upsert.keys == self.request.unique_by {
-            return self.refuse_doubles().await;
-        }
-        self.refuse_ties(upsert, Nulls::Distinct).await?;
-        self.client.batch(&upsert.keep_best_incoming(Nulls::Distinct)).await
-    }
-
-    async fn refuse_doubles(&self) -> Result<(), PortError> {
-        let keys = &self.request.unique_by;
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let found = self.client.query(&doubles::find(STAGING, keys)).await?;
-        doubles::refuse(keys, &found, self.request.show_values)
-    }
-
-    async fn refuse_ties(&self, upsert: &Upsert<'_>, nulls: Nulls) -> Result<(), PortError> {
-        // As text, for json and points have no equality.
-        let row = format!("{}, ROW({})::text AS millrace_row", list_of("s", upsert.keys), list_of("s", upsert.columns));
-        let Some(count) = upsert.count_ties(nulls, &row) else { return Ok(()) };
-        match scalar_number(&self.client.query(&count).await?) {
-            Some(ties @ 1..) => Err(tied(ties, upsert.keys, None)),
-            _ => Ok(()),
-        }
-    }
-
-    async fn swap(&self, names: &[String]) -> Result<LoadReport, PortError> {
-        let request = request_of_load(self.request, STAGING, names, self.quarantine().await?);
+    async fn swap(&mut self, names: &[String]) -> Result<LoadReport, PortError> {
         let mut turns = Turns::default();
+        let mut is_winnowed = !self.rejects.are_allowed();
         let built = loop {
+            let request = request_of_load(self.request, STAGING, names, self.quarantine(&self.rejects).await?);
             match build_by_name(self.session, &request, Some(names)).await {
                 Ok(built) => break built,
+                Err(error) if is_rule(&error) && !is_winnowed => {
+                    is_winnowed = true;
+                    let target = table(&self.request.target);
+                    self.rejects = self.writing(&target, names).winnow(&self.rejects).await?;
+                }
                 Err(error) => turns.again(error, &self.client.config.task).await?,
             }
         };
-        Ok(load_report(self.report(), built))
+        Ok(load_report(self.report(&self.rejects), built))
     }
 
     /// Statements that put the refused rows there.
-    async fn quarantine(&self) -> Result<Vec<String>, PortError> {
-        let Some(quarantine) = self.request.quarantine.as_ref().filter(|_| self.rejects.count > 0) else {
+    async fn quarantine(&self, rejects: &Rejects) -> Result<Vec<String>, PortError> {
+        let Some(quarantine) = self.request.quarantine.as_ref().filter(|_| rejects.count > 0) else {
             return Ok(Vec::new());
         };
         let (name, now) = (table(quarantine), "timezone('UTC', clock_timestamp())");
@@ -489,16 +369,16 @@ impl Loading<'_> {
         let columns = self.client.query(&columns).await?.rows;
         let names = columns.iter().filter_map(|row| row.first()?.as_deref());
         let known = (!columns.is_empty()).then(|| quarantine::is_of_today(names));
-        let rows = quarantine::insert(&name, &self.request.target, &self.request.work, self.rejects, now, literal);
+        let rows = quarantine::insert(&name, &self.request.target, &self.request.work, rejects, now, literal);
         Ok(quarantine::make(&name, known).into_iter().chain(rows.into_iter().map(|(_, statement)| statement)).collect())
     }
 
-    fn report(&self) -> LoadReport {
+    fn report(&self, rejects: &Rejects) -> LoadReport {
         LoadReport {
             rows_read: Some(self.staged.rows),
-            rows_rejected: Some(self.rejects.count),
-            rows_quarantined: self.rejects.quarantined(),
-            rejected: self.rejects.first(),
+            rows_rejected: Some(rejects.count),
+            rows_quarantined: rejects.quarantined(),
+            rejected: rejects.first(),
             bytes: self.staged.bytes,
             computed: self.computed.clone(),
             remote_ids: self.remote_id.iter().cloned().collect(),
@@ -507,13 +387,6 @@ impl Loading<'_> {
     }
 }
 
-/// Of the rows `t` and `s`. As text where a type may not know what is equal, as JSON does not.
-fn differs(column: &LoadColumn) -> String {
-    let name = quote(&column.name);
-    let cast = if column.kind == CellKind::Free { "::text" } else { "" };
-    format!("t.{name}{cast} IS DISTINCT FROM s.{name}{cast}")
-}
-
-/// A statement would write one row twice.
-const CARDINALITY_VIOLATION: &str = "21000";
 pub(super) const UNIQUE_VIOLATION: &str = "23505";
+/// COPY puts each row behind those before it, and nothing is ever deleted while it does.
+const CTID: &str = "ctid";

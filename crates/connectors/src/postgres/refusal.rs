@@ -1,7 +1,10 @@
 //! What PostgreSQL says about a row of a COPY, in words that show no value.
 
+use tokio_postgres::error::DbError;
+
 use crate::parts::exact::{CUT, WIDER};
 use crate::parts::rows::{LoadColumn, Refusal};
+use crate::parts::sql::literal;
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct CopyPlace {
@@ -26,6 +29,41 @@ pub fn copy_place(context: &str) -> Option<CopyPlace> {
     Some(place)
 }
 
+/// The rule of a table that a statement broke, as far as the server names it.
+#[derive(Debug, Clone, Default)]
+pub struct BrokenRule {
+    pub schema: Option<String>,
+    pub table: Option<String>,
+    /// Or the index.
+    pub constraint: Option<String>,
+    pub column: Option<String>,
+}
+
+impl BrokenRule {
+    pub fn of(error: &DbError) -> Self {
+        let owned = |name: Option<&str>| name.map(ToOwned::to_owned);
+        Self {
+            schema: owned(error.schema()),
+            table: owned(error.table()),
+            constraint: owned(error.constraint()),
+            column: owned(error.column()),
+        }
+    }
+
+    /// Asks which columns the rule is about. `None` where it is no constraint.
+    pub fn select_columns(&self) -> Option<String> {
+        let named = |name: &Option<String>| name.as_deref().map(literal);
+        let (schema, table, constraint) = (named(&self.schema)?, named(&self.table)?, named(&self.constraint)?);
+        Some(format!(
+            "SELECT a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 WHERE n.nspname = {schema} AND c.relname = {table} \
+             AND (a.attnum IN (SELECT unnest(k.conkey) FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conname = {constraint}) \
+             OR a.attnum IN (SELECT unnest(i.indkey[0:i.indnkeyatts - 1]) FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
+             WHERE i.indrelid = c.oid AND x.relname = {constraint})) ORDER BY a.attnum"
+        ))
+    }
+}
+
 pub fn refusal(error: &tokio_postgres::Error, place: CopyPlace, line: u64, columns: &[LoadColumn]) -> Refusal {
     let db = error.as_db_error();
     let code = db.map(|db| db.code().code()).unwrap_or_default();
@@ -39,8 +77,13 @@ pub fn refusal(error: &tokio_postgres::Error, place: CopyPlace, line: u64, colum
         column,
         value: place.value.map(String::into_bytes),
         row: None,
-        reason: format!("{} (SQLSTATE {code})", reason(code, &type_name)),
+        reason: format!("{} ({}SQLSTATE {code})", reason(code, &type_name), named(db.and_then(|db| db.constraint()))),
     }
+}
+
+/// A constraint, in front of more.
+pub fn named(constraint: Option<&str>) -> String {
+    constraint.map(|name| format!("constraint {name}, ")).unwrap_or_default()
 }
 
 /// PostgreSQL's own messages repeat the value.
@@ -56,6 +99,7 @@ pub fn reason(code: &str, type_name: &str) -> String {
         "23502" => "is NULL, and the column takes no NULL".to_owned(),
         "23505" => "has a key that is there already".to_owned(),
         "23503" => "refers to a row that is not there".to_owned(),
+        "23P01" => "conflicts with a row that is there".to_owned(),
         "23514" => format!("is refused by a check of {type_name}"),
         "54000" => "is too large".to_owned(),
         _ => format!("is not taken by {type_name}"),

@@ -20,7 +20,8 @@ use crate::parts::failure::{data, while_doing};
 use crate::parts::files::{changed, open_unchanged};
 use crate::parts::parquet_rows;
 use crate::parts::rows::{CellKind, DirectRows, LoadColumn, Refusal, Rejects, Row, RowSink, Shaper, row_text};
-use crate::parts::sql::list;
+use crate::parts::sql::{list, quote};
+use crate::parts::upsert::SEQUENCE;
 use crate::parts::wire::WireClient;
 
 pub const STAGING: &str = "pg_temp.millrace_staging";
@@ -71,15 +72,17 @@ impl Staging<'_> {
         }
     }
 
-    fn copy(&self) -> String {
-        format!("COPY {} ({}) FROM STDIN", self.into, list(self.columns.iter().map(|column| &column.name)))
+    /// Where rows may be refused later, each has its number before it.
+    fn copy(&self, is_numbered: bool) -> String {
+        let number = if is_numbered { format!("{}, ", quote(SEQUENCE)) } else { String::new() };
+        format!("COPY {} ({number}{}) FROM STDIN", self.into, list(self.columns.iter().map(|column| &column.name)))
     }
 
     async fn open(&self, rejects: &mut Rejects) -> Result<Copying<'_>, PortError> {
         let is_whole = !rejects.are_allowed();
         let mut copying = Copying {
             client: self.client,
-            copy: self.copy(),
+            copy: self.copy(!is_whole),
             whole: None,
             failed: None,
             sent: 0,
@@ -196,6 +199,11 @@ impl<'a> Buffer<'a> {
 
 impl RowSink for Buffer<'_> {
     fn take(&mut self, row: &Row<'_>) -> Result<(), PortError> {
+        if self.rejects.are_allowed() {
+            let number = self.rejects.number(row.line).to_string();
+            self.out.put_slice(number.as_bytes());
+            self.out.put_u8(b'\t');
+        }
         for (index, cell) in row.cells().enumerate() {
             if index > 0 {
                 self.out.put_u8(b'\t');
@@ -292,7 +300,9 @@ impl Copying<'_> {
                 return Err(self.client.config.failure("COPY failed", &error));
             }
             self.sent += (refused - next) as u64;
-            let row = self.text_of(&bytes[start_of(refused)..ends[refused].0]);
+            let row = &bytes[start_of(refused)..ends[refused].0];
+            let number = memchr::memchr(b'\t', row).map_or(0, |end| end + 1);
+            let row = self.text_of(&row[number..]);
             buffer.rejects.add(Refusal { row, ..refusal(&error, place, ends[refused].1, self.columns) })?;
             next = refused + 1;
         }

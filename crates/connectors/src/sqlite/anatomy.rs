@@ -89,6 +89,18 @@ pub async fn has_triggers(
     Ok(!file.ask(connection, &asked).await?.rows.is_empty())
 }
 
+/// A foreign key of the table names the table itself: what is to be there may come after what refers to it.
+pub async fn refers_to_itself(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+) -> Result<bool, PortError> {
+    let name = literal(&target.name);
+    let asked =
+        format!("SELECT 1 FROM pragma_foreign_key_list({name}) WHERE \"table\" = {name} COLLATE NOCASE LIMIT 1");
+    Ok(!file.ask(connection, &asked).await?.rows.is_empty())
+}
+
 /// Refuses when deleting the rows of the table would delete or unlink rows of other tables.
 pub async fn refuse_followers(
     file: &SqliteFile,

@@ -7,19 +7,20 @@ use sqlx::SqliteConnection;
 use super::anatomy;
 use super::anatomy::describe;
 use super::connect::{SqliteFile, literal, table};
-use super::marker::{NOW, find_marker, insert_marker, marker_ddl};
+use super::marker::{NOW, drop_old_markers, find_marker, insert_marker, marker_ddl};
 use super::numbers::BY_NUMBER;
 use super::stage::{STAGING, Staged, Staging, kind_of};
 use super::swap::build_by_name;
+use super::writing::{Writing, is_rule};
 use crate::parts::csv_rows::check_format;
 use crate::parts::doubles;
 use crate::parts::exact::Keeps;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::quarantine;
-use crate::parts::row_counts::{require_all_inserted, require_all_read, require_inserted};
+use crate::parts::row_counts::{require_all_inserted, require_all_read};
 use crate::parts::rows::{CellKind, LoadColumn, Rejects, taken};
 use crate::parts::session::{marker_of, report_before};
-use crate::parts::sql::{list, list_of, quote, same_keys, scalar_number};
+use crate::parts::sql::{list, list_of, quote, scalar_number};
 use crate::parts::swap::{load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
 use crate::parts::upsert::{Nulls, SEQUENCE, Upsert, tied};
@@ -83,10 +84,7 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
             .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
     }
     if request.method == LoadMethod::Swap {
-        let quarantine = quarantine(file, &mut connection, &request, &rejects).await?;
-        let build = request_of_load(&request, STAGING, &names, quarantine);
-        let built = build_by_name(file, &mut connection, &build, Some(&names)).await?;
-        return Ok(load_report(report_of(staged, &rejects), built));
+        return swap(file, &mut connection, &request, &names, (staged, rejects)).await;
     }
     let mut turns = Turns::default();
     loop {
@@ -141,6 +139,31 @@ fn order_collation(columns: &[LoadColumn], order_key: Option<&String>) -> &'stat
     }
 }
 
+/// Puts a table of the rows in the place of the target.
+async fn swap(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    request: &LoadRequest,
+    names: &[String],
+    (staged, mut rejects): (Staged, Rejects),
+) -> Result<LoadReport, PortError> {
+    let target = &table(&request.target);
+    let mut is_winnowed = false;
+    loop {
+        let quarantine = quarantine(file, connection, request, &rejects).await?;
+        let build = request_of_load(request, STAGING, names, quarantine);
+        match build_by_name(file, connection, &build, Some(names)).await {
+            Ok(built) => return Ok(load_report(report_of(staged, &rejects), built)),
+            Err(error) if is_rule(&error) && !is_winnowed => {
+                is_winnowed = true;
+                let writing = Writing { file, request, names, target, upsert: None };
+                rejects = writing.winnow(connection, &rejects, error).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 async fn publish(
     file: &SqliteFile,
     connection: &mut SqliteConnection,
@@ -151,76 +174,57 @@ async fn publish(
 ) -> Result<LoadReport, PortError> {
     let names: &[String] = &columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
     let (target, marker) = (table(&request.target), marker_of(&request.work));
-    let mut report = report_of(staged, rejects);
     file.run(connection, "BEGIN IMMEDIATE").await?;
     let work = async {
         if !file.ask(connection, &find_marker(&marker)).await?.rows.is_empty() {
             return Ok(LoadReport { was_loaded_before: true, ..LoadReport::default() });
         }
-        if let LoadMethod::Upsert { keys, order_key } = &request.method {
-            let address = anatomy::row_address(file, connection, &request.target).await?;
-            let upsert = Upsert {
+        let (mut address, mut deleted) = (Vec::new(), None);
+        match &request.method {
+            LoadMethod::Upsert { .. } => address = anatomy::row_address(file, connection, &request.target).await?,
+            LoadMethod::Replace => {
+                anatomy::refuse_to_empty(file, connection, &request.target).await?;
+                // With a condition: without one SQLite truncates, and counts nothing.
+                deleted = Some(file.run(connection, &format!("DELETE FROM {target} WHERE 1")).await?);
+            }
+            LoadMethod::Append | LoadMethod::Swap => {}
+        }
+        let (address, sequence) = (address.iter().map(String::as_str).collect::<Vec<_>>(), quote(SEQUENCE));
+        let upsert = match &request.method {
+            LoadMethod::Upsert { keys, order_key } => Some(Upsert {
                 target: &target,
                 staging: STAGING,
                 columns: names,
                 keys,
                 order_key: order_key.as_ref(),
-                row_address: &address.iter().map(String::as_str).collect::<Vec<_>>(),
-                sequence: &quote(SEQUENCE),
+                row_address: &address,
+                sequence: &sequence,
                 overriding: "",
                 collation: order_collation(columns, order_key.as_ref()),
-            };
-            let may_repeat = *keys != request.unique_by;
-            if may_repeat
-                && let Some(count) = upsert.count_ties(Nulls::Distinct, &list_of("s", names))
-                && let Some(ties @ 1..) = scalar_number(&file.ask(connection, &count).await?)
-            {
-                return Err(tied(ties, keys, None));
-            }
-            if may_repeat {
-                file.run(connection, &upsert.keep_best_incoming(Nulls::Distinct)).await?;
-            }
-            file.run(
-                connection,
-                &format!("CREATE INDEX IF NOT EXISTS temp.millrace_staging_key ON millrace_staging ({})", list(keys)),
-            )
-            .await?;
-            let late = request.late_before.as_ref().and_then(|before| upsert.count_late(&literal(before)));
-            if let Some(count_late) = late {
-                report.rows_late = scalar_number(&file.ask(connection, &count_late).await?);
-            }
-            report.rows_deleted = Some(file.run(connection, &upsert.delete_existing_doubles()).await?);
-            if report.rows_deleted != Some(0) {
-                let what = "removing rows whose key occurs more than once";
-                anatomy::refuse_followers(file, connection, &request.target, what).await?;
-            }
-            let (updated, kept) = update(file, connection, request, &upsert).await?;
-            (report.rows_updated, report.rows_kept) = (Some(updated), kept);
-            let new = scalar_number(&file.ask(connection, &upsert.count_new()).await?);
-            report.rows_inserted = Some(file.run(connection, &upsert.insert()).await?);
-            if let Some(new) = new {
-                require_inserted(&request.target, new, report.rows_inserted)?;
-            }
-        } else {
-            if request.method == LoadMethod::Replace {
-                anatomy::refuse_to_empty(file, connection, &request.target).await?;
-                // With a condition: without one SQLite truncates, and counts nothing.
-                report.rows_deleted = Some(file.run(connection, &format!("DELETE FROM {target} WHERE 1")).await?);
-            }
-            let insert = format!(
-                "INSERT INTO {target} ({0}) SELECT {0} FROM {STAGING} ORDER BY {1}",
-                list(names),
-                quote(SEQUENCE)
-            );
-            report.rows_inserted = Some(file.run(connection, &insert).await?);
-            require_all_inserted(request, staged.rows - rejects.count, report.rows_inserted)?;
+            }),
+            _ => None,
+        };
+        if let Some(upsert) = &upsert {
+            keep_best_incoming(file, connection, request, upsert).await?;
         }
+        let writing = Writing { file, request, names, target: &target, upsert };
+        let (written, found) = writing.write(connection, rejects).await?;
+        let rejects = found.as_ref().unwrap_or(rejects);
+        require_all_inserted(request, staged.rows - rejects.count, written.inserted)?;
         for statement in quarantine(file, connection, request, rejects).await?.iter().chain(&request.also) {
             file.run(connection, statement).await?;
         }
         file.run(connection, &insert_marker(&literal(&marker), staged.rows)).await?;
+        file.run(connection, &drop_old_markers()).await?;
         file.run(connection, "COMMIT").await?;
-        Ok(report)
+        Ok(LoadReport {
+            rows_inserted: written.inserted,
+            rows_updated: written.updated,
+            rows_deleted: deleted.or(written.deleted),
+            rows_kept: written.kept,
+            rows_late: written.late,
+            ..report_of(staged, rejects)
+        })
     };
     let result = work.await;
     if !matches!(&result, Ok(report) if !report.was_loaded_before) {
@@ -230,27 +234,23 @@ async fn publish(
     result
 }
 
-/// How many rows were updated, and how many a trigger kept as they were though others came in.
-async fn update(
+async fn keep_best_incoming(
     file: &SqliteFile,
     connection: &mut SqliteConnection,
     request: &LoadRequest,
     upsert: &Upsert<'_>,
-) -> Result<(u64, Option<u64>), PortError> {
-    let Some(update) = upsert.update() else { return Ok((0, None)) };
-    if !anatomy::has_triggers(file, connection, &request.target).await? {
-        return Ok((file.run(connection, &update).await?, None));
+) -> Result<(), PortError> {
+    if *upsert.keys != request.unique_by {
+        if let Some(count) = upsert.count_ties(Nulls::Distinct, &list_of("s", upsert.columns))
+            && let Some(ties @ 1..) = scalar_number(&file.ask(connection, &count).await?)
+        {
+            return Err(tied(ties, upsert.keys, None));
+        }
+        file.run(connection, &upsert.keep_best_incoming(Nulls::Distinct)).await?;
     }
-    let (old, new, before) = (list_of("t", upsert.columns), list_of("s", upsert.columns), list_of("b", upsert.columns));
-    let changing = upsert.select_reached(&old, &format!("({old}) IS NOT ({new})"));
-    file.run(connection, &format!("CREATE TEMP TABLE millrace_before AS {changing}")).await?;
-    let updated = file.run(connection, &update).await?;
-    let kept = format!(
-        "SELECT COUNT(*) FROM {} AS t JOIN temp.millrace_before AS b ON {} WHERE ({old}) IS ({before})",
-        upsert.target,
-        same_keys("t", "b", upsert.keys)
-    );
-    Ok((updated, scalar_number(&file.ask(connection, &kept).await?)))
+    let index = list(upsert.keys);
+    let index = format!("CREATE INDEX IF NOT EXISTS temp.millrace_staging_key ON millrace_staging ({index})");
+    file.run(connection, &index).await.map(|_| ())
 }
 
 fn report_of(staged: Staged, rejects: &Rejects) -> LoadReport {

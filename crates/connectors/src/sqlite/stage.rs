@@ -185,6 +185,8 @@ impl RowSink for Waiting<'_> {
                 }
             }
         }
+        // As SQLite numbers the rows of staging itself.
+        self.rejects.number(row.line);
         Ok(())
     }
 

@@ -127,8 +127,8 @@ pub struct TableConfig {
     #[serde(default)]
     pub max_replica_lag: Option<Length>,
     /// How many rows the target may refuse before the copy fails. They go into `quarantine`, if it is named. Values that are
-    /// no integer, timestamp or date where the target wants one fail the copy in any case, and so does a row that breaks a
-    /// rule of the table (a key, a CHECK, a reference).
+    /// no integer, timestamp or date where the target wants one fail the copy in any case, and so does a `primary_key` that
+    /// names several rows. Rows that break a rule of the table count as with `copy` (see `quarantine` there).
     #[serde(default)]
     pub max_error: u32,
     /// The table for rows that the target refuses: `table` in the target's schema, or `schema.table`; it is made when it is

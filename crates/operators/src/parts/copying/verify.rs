@@ -28,7 +28,11 @@ impl Copied<'_> {
     /// The rows of the source that the target took, of this try or of the one that did it.
     fn arrived(&self) -> Option<u64> {
         let read = if self.report.was_loaded_before { self.report.rows_read? } else { self.rows };
-        read.checked_sub(self.report.rows_rejected.unwrap_or(0))
+        read.checked_sub(self.rejected())
+    }
+
+    fn rejected(&self) -> u64 {
+        self.report.rows_rejected.unwrap_or(0)
     }
 
     /// The rows of the target that stand for those that were read, as SQL; `None` for all.
@@ -84,6 +88,7 @@ pub fn checks(warehouse: &dyn Warehouse, plan: &TablePlan, copied: &Copied<'_>) 
         });
     }
     if plan.verify.contains(&Verify::Watermark)
+        && copied.rejected() == 0
         && let (Some(field), Some(highest)) = (copied.field, copied.highest)
     {
         let field_sql = warehouse.quote(field);
@@ -113,11 +118,15 @@ pub fn left_out(plan: &TablePlan, copied: &Copied<'_>) -> Vec<String> {
             left_out.push("counts: the target does not say what became of the rows".to_owned());
         }
     }
-    if asks(Verify::Watermark) && copied.field.is_some() && report.was_loaded_before {
-        left_out.push("watermark: the rows did not come by again".to_owned());
+    let rejected = copied.rejected();
+    if asks(Verify::Watermark) && copied.field.is_some() {
+        if report.was_loaded_before {
+            left_out.push("watermark: the rows did not come by again".to_owned());
+        } else if rejected > 0 {
+            left_out.push(format!("watermark: {rejected} rows were refused, and the newest may be one of them"));
+        }
     }
     if asks(Verify::Checksums) {
-        let rejected = report.rows_rejected.unwrap_or(0);
         if report.was_loaded_before {
             left_out.push("checksums: the rows did not come by again".to_owned());
         } else if rejected > 0 {
@@ -138,7 +147,7 @@ pub fn count_merged(plan: &TablePlan, copied: &Copied<'_>) -> Option<CheckResult
         return None;
     }
     let read = report.rows_read?;
-    let rejected = report.rows_rejected.unwrap_or(0);
+    let rejected = copied.rejected();
     let (arrived, unchanged) = match plan.sync_mode {
         SyncMode::FullSync => (report.rows_inserted?, Some(0)),
         SyncMode::IncrementalSync => (report.rows_inserted? + report.rows_updated?, report.rows_unchanged),

@@ -24,16 +24,15 @@ pub fn tell(context: &TaskContext, report: &LoadReport, quarantine: Option<&Tabl
     }
 }
 
-/// An error of a load that may refuse rows: which of them it counts. A value is looked at row by row; a rule of the table is
-/// asked when all rows go in at once.
+/// An error of a load that may refuse rows: why it does not count as one of them. What a row breaks by itself is found row by
+/// row; other rules can be asked of all rows together alone.
 pub fn of_a_rule(error: PortError, max_error: u32, allowed_by: &str) -> PortError {
     if max_error == 0 || !error.code.as_deref().is_some_and(is_rule) {
         return error;
     }
     let message = format!(
-        "{}; {allowed_by} counts rows with a value that its column cannot hold, and a rule of the table (a key, a CHECK, a \
-         reference to another table) that a row breaks ends the load: leave such rows out in the query, or load by a key \
-         (upsert) where they are there already",
+        "{}; {allowed_by} counts rows that a CHECK, a key, NOT NULL or a reference to another table refuses, but not what a \
+         trigger or a deferred rule says, nor any rule of a table with a reference to itself: leave such rows out in the query",
         error.message
     );
     PortError { message, ..error }
