@@ -6,6 +6,8 @@
 
 mod sign_in;
 
+use std::net::SocketAddr;
+
 use millrace_operator_api::ports::RowBatch;
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -24,6 +26,8 @@ const LONGEST_PACKET: usize = 0xFF_FFFF;
 pub struct Target {
     pub host: String,
     pub port: u16,
+    /// Which of those that the host's name means; any where it is not said.
+    pub address: Option<SocketAddr>,
     pub login: String,
     pub password: Option<SecretString>,
     pub database: Option<String>,
@@ -68,13 +72,20 @@ pub struct WireConnection {
     sequence: u8,
     /// The server's number of this connection.
     pub session: u32,
+    /// What it is connected to: a server, or what stands before several.
+    pub address: Option<SocketAddr>,
 }
 
 impl WireConnection {
     pub async fn connect(target: &Target) -> Result<Self, WireError> {
-        let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
+        let tcp = match target.address {
+            Some(address) => TcpStream::connect(address).await?,
+            None => TcpStream::connect((target.host.as_str(), target.port)).await?,
+        };
         tcp.set_nodelay(true)?;
-        let mut connection = Self { stream: Box::new(tcp), buffer: Vec::new(), unread: 0..0, sequence: 0, session: 0 };
+        let address = tcp.peer_addr().ok();
+        let (stream, buffer) = (Box::new(tcp), Vec::new());
+        let mut connection = Self { stream, buffer, unread: 0..0, sequence: 0, session: 0, address };
         let greeting = Greeting::read(&connection.packet().await?)?;
         connection.session = greeting.session;
         let encrypts = connection.encrypt(target, &greeting).await?;
@@ -89,6 +100,19 @@ impl WireConnection {
             Some(0x00) => Ok(()),
             _ => Err(WireError::Protocol("rows of a statement that has none")),
         }
+    }
+
+    /// The first row of a short answer.
+    pub async fn ask(&mut self, sql: &str) -> Result<Vec<Option<String>>, WireError> {
+        let columns =
+            usize::try_from(self.query(sql).await?).map_err(|_| WireError::Protocol("columns without end"))?;
+        let (mut batch, forms) = (RowBatch::new(columns), vec![CellForm::AsItIs; columns]);
+        while self.fill(&mut batch, &forms, (usize::MAX, usize::MAX)).await? {}
+        if batch.is_empty() {
+            return Err(WireError::Protocol("no row where there is always one"));
+        }
+        let text = |column| batch.cell(0, column).map(|cell| String::from_utf8_lossy(cell).into_owned());
+        Ok((0..columns).map(text).collect())
     }
 
     /// Begins to read the rows of a query. Returns how many columns they have.
@@ -117,6 +141,7 @@ impl WireConnection {
         forms: &[CellForm],
         (bytes, cells): (usize, usize),
     ) -> Result<bool, WireError> {
+        let is_enough = |batch: &RowBatch| batch.byte_len() >= bytes || batch.len() * forms.len() >= cells;
         loop {
             while let Some(packet) = self.buffered() {
                 self.unread.start = packet.end;
@@ -126,13 +151,16 @@ impl WireConnection {
                     _ if is_end(payload) => return Ok(false),
                     _ => read_row(payload, forms, batch)?,
                 }
-                if batch.byte_len() >= bytes || batch.len() * forms.len() >= cells {
+                if is_enough(batch) {
                     return Ok(true);
                 }
             }
             if self.is_continued() {
                 let payload = self.packet().await?;
                 read_row(&payload, forms, batch)?;
+                if is_enough(batch) {
+                    return Ok(true);
+                }
             } else {
                 self.read_more().await?;
             }
@@ -329,6 +357,7 @@ mod tests {
         let mut target = Target {
             host: "127.0.0.1".to_owned(),
             port: server.port(),
+            address: None,
             login: server.user().to_owned(),
             password: Some(server.password().to_owned().into()),
             database: Some("mysql".to_owned()),

@@ -17,7 +17,7 @@ use sqlx::{AssertSqlSafe, Column, ConnectOptions, Connection as _, Either, Execu
 use super::cells::{self, CellForm, form_of, push};
 use super::entrance::Entrance;
 use super::hashing;
-use super::kill::KillOnDrop;
+use super::kill::{KillOnDrop, Mark, Running, Search, server_sql};
 use super::refusal::{failure, wire_failure};
 use super::replica;
 use super::rows::{Encryption, Target, WireConnection, WireError};
@@ -109,6 +109,7 @@ impl MySqlSource {
         let target = Target {
             host: host.to_owned(),
             port: connection.port.unwrap_or(3306),
+            address: None,
             login: connection.login.clone().unwrap_or_else(|| "root".to_owned()),
             password: connection.password.clone(),
             database: connection.schema.clone().filter(|database| !database.is_empty()),
@@ -220,9 +221,9 @@ impl MySqlSource {
         }
         let mut guard = self.session().await?;
         // Behind one name there may be several servers: the lock would hold one of them, and each has its own moment.
-        let place = self.server_of(&mut guard).await?;
+        let place = self.server_of(&mut guard.connection, guard.is_mariadb).await?;
         for session in &mut sessions {
-            let other = self.server_of(session).await?;
+            let other = self.server_of(&mut session.connection, session.is_mariadb).await?;
             if other != place {
                 return Ok(Err(format!(
                     "its connections reach different servers ({place} and {other}), which do not stand at one moment; give \
@@ -247,12 +248,9 @@ impl MySqlSource {
         Ok(Ok(sessions))
     }
 
-    /// What tells a server from every other one, copies of it included.
-    async fn server_of(&self, session: &mut MySession) -> Result<String, PortError> {
-        let uuid = if session.is_mariadb { "" } else { ", @@server_uuid" };
-        let asked = format!("SELECT CONCAT_WS(' ', CONCAT(@@hostname, ':', @@port), @@server_id, @@datadir{uuid})");
-        let row = session
-            .connection
+    async fn server_of(&self, connection: &mut MySqlConnection, is_mariadb: bool) -> Result<String, PortError> {
+        let asked = format!("SELECT {}", server_sql(is_mariadb));
+        let row = connection
             .fetch_one(sqlx::raw_sql(AssertSqlSafe(asked)))
             .await
             .map_err(|error| self.failure("cannot ask which server it is", &error))?;
@@ -297,19 +295,35 @@ impl MySqlSource {
         // What reads by wire hashes a password, and a token goes as it is.
         let alone = alone && self.entrance.tokens.is_none();
         let wire = if alone && !is_binary { Some(self.read_by_wire(&settings).await) } else { None };
-        let (reader, session) = match wire {
-            None => (Reader::Driver(connection), session),
-            Some(Ok(wire)) => {
-                let session = wire.session.to_string();
-                let _ = connection.close().await;
-                (Reader::Wire(wire), session)
+        let wire = wire.and_then(|wire| {
+            let told = |error: &WireError| {
+                tracing::debug!(error = error as &dyn std::error::Error, "rows are read by the driver");
+            };
+            wire.inspect_err(told).ok()
+        });
+        let mark = Mark::new();
+        let sql = AssertSqlSafe(mark.put_on(sql.as_str(), &self.task.label)).into_sql_str();
+        let (reader, running, address) = match wire {
+            None => {
+                let server = self.server_of(&mut connection, is_mariadb).await.ok();
+                (Reader::Driver(connection), Running { session, server, mark }, None)
             }
-            Some(Err(error)) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "rows are read by the driver");
-                (Reader::Driver(connection), session)
+            Some(mut wire) => {
+                let _ = connection.close().await;
+                let server = wire.ask(&format!("SELECT {}", server_sql(is_mariadb))).await;
+                let server = server.ok().and_then(|cells| cells.into_iter().next()?);
+                let (session, address) = (wire.session.to_string(), wire.address);
+                (Reader::Wire(wire), Running { session, server, mark }, address)
             }
         };
-        let kill = KillOnDrop { entrance: self.entrance.clone(), session, is_done: Arc::new(AtomicBool::new(false)) };
+        let search = Search {
+            entrance: self.entrance.clone(),
+            target: Target { address, ..self.target.clone() },
+            running,
+            is_mariadb,
+            task: self.task.clone(),
+        };
+        let kill = KillOnDrop { search, is_done: Arc::new(AtomicBool::new(false)) };
         let (outlet, batches) = channel_beside(self.readers);
         let (task, conn_id) = (self.task.clone(), self.conn_id.clone());
         tokio::spawn(async move {
@@ -475,6 +489,7 @@ async fn pump_driver(
                 let cell = cell.map_err(|error| failure(conn_id, "a value could not be read", &error))?;
                 push(&mut batch, cell, *form);
             }
+            drop(row);
             if outlet.is_enough(&batch) {
                 let next = RowBatch::like(&batch);
                 let full = std::mem::replace(&mut batch, next);

@@ -30,6 +30,7 @@ mod row_security;
 mod rules;
 mod s3;
 mod secrecy;
+mod several_servers;
 mod snapshots;
 mod sqlite;
 mod straight;

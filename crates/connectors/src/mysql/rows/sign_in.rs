@@ -268,6 +268,7 @@ mod tests {
         let target = Target {
             host: "127.0.0.1".to_owned(),
             port,
+            address: None,
             login: "app".to_owned(),
             password: Some("s3cret".to_owned().into()),
             database: Some("prod".to_owned()),
