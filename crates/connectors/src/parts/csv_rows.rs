@@ -148,6 +148,11 @@ pub struct CsvRows<'a> {
     pub rows: u64,
 }
 
+/// Room for the fields of a row, which grows with it, at last by so much at a time, and is given back when it was a long one.
+const FIRST: usize = 16 * 1024;
+const MOST_MORE: usize = 16 << 20;
+const KEPT: usize = 1 << 20;
+
 /// Compressed bytes taken at once: what comes out of them is at most about a thousand times as much.
 const PIECE: usize = 8 * 1024;
 
@@ -174,7 +179,7 @@ impl<'a> CsvRows<'a> {
             stray: Stray::new(delimiter, quote),
             head: Some(Vec::new()),
             unpacker: Unpacker::of(format).map_err(|error| unreadable(file, &error))?,
-            fields: vec![0; 16 * 1024],
+            fields: vec![0; FIRST],
             ends: vec![0; columns.len() + 2],
             field_bytes: 0,
             field_count: 0,
@@ -274,7 +279,10 @@ impl<'a> CsvRows<'a> {
                         return Ok(());
                     }
                 }
-                ReadRecordResult::OutputFull => self.fields.resize(self.fields.len() * 2, 0),
+                ReadRecordResult::OutputFull => {
+                    let more = self.fields.len().min(MOST_MORE);
+                    self.fields.resize(self.fields.len() + more, 0);
+                }
                 ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
                 ReadRecordResult::Record => {
                     let (count, bytes) = (self.field_count, self.field_bytes);
@@ -287,6 +295,9 @@ impl<'a> CsvRows<'a> {
                         self.header_left -= 1;
                     } else {
                         self.row(count, bytes, sink)?;
+                    }
+                    if self.fields.len() > KEPT {
+                        self.fields = vec![0; FIRST];
                     }
                     if let Some(quotes) = &mut self.quotes {
                         quotes.begin_record();

@@ -5,14 +5,17 @@
 
 use std::fs::File;
 use std::io::{Seek, Write};
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta};
 use futures::TryStreamExt;
 use millrace_operator_api::ports::{ObjectInfo, ObjectRows, RowBatch};
 use millrace_operator_api::{PortError, PortErrorKind};
 use parquet::data_type::Decimal;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
+use parquet::record::reader::TreeBuilder;
 
 use crate::parts::batches::{Batches, Outlet, channel};
 use crate::parts::failure::{chain, data, while_doing};
@@ -67,22 +70,32 @@ fn read(file: File, columns: usize, outlet: &Outlet) -> Result<(), PortError> {
     if found != columns {
         return Err(data(format!("the file has {found} columns where {columns} are expected; they go by order")));
     }
-    let rows = reader.get_row_iter(None).map_err(|error| broken(&error))?;
+    let schema = reader.metadata().file_metadata().schema_descr_ptr();
     let mut batch = RowBatch::new(columns);
     let mut text = String::new();
-    for (number, row) in rows.enumerate() {
-        let row = row.map_err(|error| broken(&error))?;
-        for (name, field) in row.get_column_iter() {
-            text.clear();
-            match cell(field, &mut text) {
-                Ok(true) => batch.push(Some(text.as_bytes())),
-                Ok(false) => batch.push(None),
-                Err(reason) => return Err(data(format!("row {}, column {name}: {reason}", number + 1))),
+    let mut number = 0_u64;
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group).map_err(|error| broken(&error))?;
+        let rows = TreeBuilder::new().with_batch_size(values_at_once(group.metadata()));
+        let mut rows = rows.as_iter(Arc::clone(&schema), &*group).map_err(|error| broken(&error))?;
+        let mut left = group.metadata().num_rows();
+        while let Some(row) = rows.next() {
+            let row = row.map_err(|error| broken(&error))?;
+            number += 1;
+            left -= 1;
+            for (name, field) in row.into_columns() {
+                push(&mut batch, field, &mut text)
+                    .map_err(|reason| data(format!("row {number}, column {name}: {reason}")))?;
+            }
+            if left > 0 && outlet.is_enough(&batch) {
+                outlet.blocking_send(std::mem::replace(&mut batch, RowBatch::new(columns)))?;
             }
         }
+        // Its pages are not held while its last rows, which may be one as long as they, are on their way.
+        drop(rows);
+        drop(group);
         if outlet.is_enough(&batch) {
-            let full = std::mem::replace(&mut batch, RowBatch::new(columns));
-            outlet.blocking_send(full)?;
+            outlet.blocking_send(std::mem::replace(&mut batch, RowBatch::new(columns)))?;
         }
     }
     if !batch.is_empty() {
@@ -91,11 +104,36 @@ fn read(file: File, columns: usize, outlet: &Outlet) -> Result<(), PortError> {
     Ok(())
 }
 
-/// Writes the value as text; false for NULL.
-fn cell(field: &Field, out: &mut String) -> Result<bool, String> {
+/// Of each column so many values are held at once.
+fn values_at_once(group: &RowGroupMetaData) -> usize {
+    const BYTES: i64 = 4 << 20;
+    const MOST: i64 = 1024;
+    let row = group.total_byte_size() / group.num_rows().max(1);
+    (BYTES / row.max(1)).clamp(1, MOST) as usize
+}
+
+/// A long value needs no memory of its own on its way; short ones are written into `text` first.
+fn push(batch: &mut RowBatch, field: Field, text: &mut String) -> Result<(), String> {
+    match field {
+        Field::Null => batch.push(None),
+        Field::Str(text) => batch.push(Some(text.as_bytes())),
+        Field::Bytes(bytes) => batch.push_written(|out| {
+            const PIECE: usize = 64 * 1024;
+            out.reserve(2 * bytes.len());
+            bytes.data().chunks(PIECE).for_each(|piece| out.extend_from_slice(hex::encode(piece).as_bytes()));
+        }),
+        other => {
+            text.clear();
+            write_short(&other, text)?;
+            batch.push(Some(text.as_bytes()));
+        }
+    }
+    Ok(())
+}
+
+fn write_short(field: &Field, out: &mut String) -> Result<(), String> {
     use std::fmt::Write;
     let written = match field {
-        Field::Null => return Ok(false),
         Field::Bool(value) => write!(out, "{}", if *value { 't' } else { 'f' }),
         Field::Byte(value) => write!(out, "{value}"),
         Field::Short(value) => write!(out, "{value}"),
@@ -108,8 +146,6 @@ fn cell(field: &Field, out: &mut String) -> Result<bool, String> {
         Field::Float(value) => write!(out, "{}", float(format!("{value:?}"))),
         Field::Double(value) => write!(out, "{}", float(format!("{value:?}"))),
         Field::Decimal(value) => write!(out, "{}", decimal(value)?),
-        Field::Str(value) => write!(out, "{value}"),
-        Field::Bytes(value) => write!(out, "{}", hex::encode(value.data())),
         Field::Date(days) => {
             let day = NaiveDate::from_epoch_days(*days).ok_or("the date is out of range")?;
             write!(out, "{day}")
@@ -120,7 +156,7 @@ fn cell(field: &Field, out: &mut String) -> Result<bool, String> {
         Field::TimestampMicros(micros) => write!(out, "{}", timestamp(*micros)?),
         other => return Err(format!("values such as {} cannot be loaded", name_of(other))),
     };
-    written.map(|()| true).map_err(|error| error.to_string())
+    written.map_err(|error| error.to_string())
 }
 
 fn name_of(field: &Field) -> &'static str {
@@ -205,10 +241,12 @@ mod tests {
             (Field::TimestampMicros(0), "1970-01-01 00:00:00"),
         ];
         for (field, expected) in cases {
-            let mut text = String::new();
-            assert_eq!(cell(&field, &mut text), Ok(true));
-            assert_eq!(text, expected);
+            let mut batch = RowBatch::new(1);
+            push(&mut batch, field, &mut "of before".to_owned()).unwrap();
+            assert_eq!(batch.cell(0, 0), Some(expected.as_bytes()));
         }
-        assert_eq!(cell(&Field::Null, &mut String::new()), Ok(false));
+        let mut batch = RowBatch::new(1);
+        push(&mut batch, Field::Null, &mut String::new()).unwrap();
+        assert_eq!(batch.cell(0, 0), None);
     }
 }

@@ -134,6 +134,7 @@ impl Staging<'_> {
         let mut buffer = Buffer::new(self.columns, rejects);
         while let Some(batch) = batches.try_next().await? {
             rows.feed(&batch, &mut buffer)?;
+            drop(batch);
             copying.send(&mut buffer, false).await?;
             if copying.failed.is_some() {
                 break;
@@ -260,9 +261,7 @@ impl Copying<'_> {
                 let chunk = buffer.out.split().freeze();
                 buffer.last.keep(buffer.gone, chunk.clone());
                 buffer.gone += chunk.len();
-                if let Err(error) = sink.send(chunk).await {
-                    self.failed = Some(error);
-                }
+                self.failed = send_in_pieces(sink.as_mut(), chunk).await.err();
                 if buffer.ends.len() > 2 * LINES_KEPT {
                     buffer.ends.drain(..buffer.ends.len() - LINES_KEPT);
                 }
@@ -321,7 +320,7 @@ impl Copying<'_> {
     async fn copy_rows(&self, bytes: Bytes) -> Result<Result<u64, tokio_postgres::Error>, PortError> {
         let mut sink = self.begin().await?;
         // The server's own words come with the end of the COPY.
-        let sent = sink.send(bytes).await;
+        let sent = send_in_pieces(sink.as_mut(), bytes).await;
         let finished = sink.as_mut().finish().await;
         self.client.set_busy(false);
         Ok(match (finished, sent) {
@@ -359,6 +358,14 @@ impl Copying<'_> {
         let said = buffer.rejects.add(Refusal { row, ..refusal(&error, place, line, self.columns) });
         Err(said.err().map_or(plain.clone(), |error| PortError { code: plain.code, ..error }))
     }
+}
+
+/// What is sent at once is copied as a whole on its way.
+async fn send_in_pieces(mut sink: Pin<&mut CopyInSink<Bytes>>, mut bytes: Bytes) -> Result<(), tokio_postgres::Error> {
+    while !bytes.is_empty() {
+        sink.send(bytes.split_to(bytes.len().min(PIECE))).await?;
+    }
+    Ok(())
 }
 
 fn is_about_data(error: &tokio_postgres::Error) -> bool {

@@ -3,6 +3,8 @@
 //! Any column holds any kind of value. One that is not of its column's kind is read as SQLite's own CAST to that kind reads
 //! it: a text in a column of bytes is the bytes of its UTF-8, and bytes in a column of texts are the text that they spell.
 
+use std::borrow::Cow;
+
 use millrace_operator_api::ports::ValueType;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, TypeInfo, ValueRef};
@@ -22,18 +24,20 @@ impl From<sqlx::Error> for Unreadable {
 }
 
 /// The canonical text of a value that stands in a column of this type.
-pub fn canonical(row: &SqliteRow, index: usize, of: &ValueType) -> Result<Option<Vec<u8>>, Unreadable> {
+pub fn canonical<'a>(row: &'a SqliteRow, index: usize, of: &ValueType) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
     let is_blob = class_of(row, index)?.is_some_and(|class| class == "BLOB");
     match of {
         // Of what is no column of a table nothing is declared.
         ValueType::Other => Ok(text(row, index)?),
         ValueType::Bytes { .. } if is_blob => Ok(text(row, index)?),
-        ValueType::Bytes { .. } => Ok(text(row, index)?.map(|text| hex::encode(text).into_bytes())),
+        ValueType::Bytes { .. } => Ok(text(row, index)?.map(|text| hex::encode(text).into_bytes().into())),
         _ if is_blob => {
             let bytes: &[u8] = row.try_get_unchecked(index)?;
             match (of, bytes) {
-                (ValueType::Uuid, bytes) if bytes.len() == 16 => Ok(Some(hyphened(hex::encode(bytes).as_bytes()))),
-                (_, bytes) if std::str::from_utf8(bytes).is_ok() => Ok(Some(bytes.to_vec())),
+                (ValueType::Uuid, bytes) if bytes.len() == 16 => {
+                    Ok(Some(hyphened(hex::encode(bytes).as_bytes()).into()))
+                }
+                (_, bytes) if std::str::from_utf8(bytes).is_ok() => Ok(Some(bytes.into())),
                 (_, bytes) => Err(Unreadable::Bytes(bytes.len())),
             }
         }
@@ -49,19 +53,21 @@ fn class_of(row: &SqliteRow, index: usize) -> Result<Option<String>, sqlx::Error
 
 /// A value as text, by its own storage class: integers and texts exactly, floats in the shortest form that reads back as
 /// the same, blobs as lower-case hex.
-pub fn text(row: &SqliteRow, index: usize) -> Result<Option<Vec<u8>>, sqlx::Error> {
+pub fn text(row: &SqliteRow, index: usize) -> Result<Option<Cow<'_, [u8]>>, sqlx::Error> {
     let Some(class) = class_of(row, index)? else { return Ok(None) };
     Ok(Some(match class.as_str() {
-        "INTEGER" | "BOOLEAN" => row.try_get_unchecked::<i64, _>(index)?.to_string().into_bytes(),
+        "INTEGER" | "BOOLEAN" => row.try_get_unchecked::<i64, _>(index)?.to_string().into_bytes().into(),
         "REAL" => {
             let number: f64 = row.try_get_unchecked(index)?;
             if number.is_infinite() {
-                return Ok(Some(if number > 0.0 { b"Infinity".to_vec() } else { b"-Infinity".to_vec() }));
+                let text: &[u8] = if number > 0.0 { b"Infinity" } else { b"-Infinity" };
+                return Ok(Some(text.into()));
             }
-            number.to_string().into_bytes()
+            number.to_string().into_bytes().into()
         }
-        "BLOB" => hex::encode(row.try_get_unchecked::<&[u8], _>(index)?).into_bytes(),
-        _ => row.try_get_unchecked::<&[u8], _>(index)?.to_vec(),
+        "BLOB" => hex::encode(row.try_get_unchecked::<&[u8], _>(index)?).into_bytes().into(),
+        // A long one is not copied on its way to the rows.
+        _ => row.try_get_unchecked::<&[u8], _>(index)?.into(),
     }))
 }
 

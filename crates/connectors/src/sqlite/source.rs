@@ -71,6 +71,7 @@ async fn pump(
             });
             batch.push(cell?.as_deref());
         }
+        drop(row);
         if outlet.is_enough(&batch) {
             let full = std::mem::replace(&mut batch, RowBatch::new(width));
             outlet.send(full).await?;

@@ -22,6 +22,8 @@ use crate::parts::sql::list;
 pub const STAGING: &str = "temp.\"millrace_staging\"";
 /// SQLite takes 32,766 values in one statement.
 const VALUES_PER_INSERT: usize = 4_000;
+/// Texts and bytes that wait for an INSERT: with fewer values than it could take, where they are long.
+const BYTES_PER_INSERT: usize = 1 << 20;
 const PIECE: usize = 64 * 1024;
 
 /// SQLite's own rules for the affinity of a declared type, as far as empty fields and hex are concerned.
@@ -55,6 +57,16 @@ enum Cell {
     Text(String),
     Real(f64),
     Bytes(Vec<u8>),
+}
+
+impl Cell {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Null | Self::Real(_) => 0,
+        }
+    }
 }
 
 /// What is loaded, and how.
@@ -110,7 +122,7 @@ impl Staging<'_> {
         }
         let url = object.url();
         let mut rows = CsvRows::new(self.format, self.fields, &url)?;
-        let mut waiting = Waiting { columns: self.columns, rejects, cells: Vec::new() };
+        let mut waiting = Waiting::new(self.columns, rejects);
         let mut body = open_unchanged(files, object).await?;
         let mut seen = 0;
         while let Some(chunk) = body.try_next().await? {
@@ -135,9 +147,10 @@ impl Staging<'_> {
         rejects: &mut Rejects,
     ) -> Result<Staged, PortError> {
         let mut rows = DirectRows::new(Shaper::of_stream(self.format, self.fields));
-        let mut waiting = Waiting { columns: self.columns, rejects, cells: Vec::new() };
+        let mut waiting = Waiting::new(self.columns, rejects);
         while let Some(batch) = batches.try_next().await? {
             rows.feed(&batch, &mut waiting)?;
+            drop(batch);
             self.insert_waiting(connection, &mut waiting, false).await?;
         }
         self.insert_waiting(connection, &mut waiting, true).await?;
@@ -151,10 +164,14 @@ impl Staging<'_> {
         is_last: bool,
     ) -> Result<(), PortError> {
         let per_insert = (VALUES_PER_INSERT / self.columns.len().max(1)).max(1) * self.columns.len().max(1);
-        while waiting.cells.len() >= per_insert || (is_last && !waiting.cells.is_empty()) {
+        let takes_all = is_last || waiting.bytes >= BYTES_PER_INSERT;
+        while waiting.cells.len() >= per_insert || (takes_all && !waiting.cells.is_empty()) {
             let rest = waiting.cells.split_off(per_insert.min(waiting.cells.len()));
             let cells = std::mem::replace(&mut waiting.cells, rest);
             insert(self.file, connection, self.columns, cells).await?;
+        }
+        if waiting.cells.is_empty() {
+            waiting.bytes = 0;
         }
         Ok(())
     }
@@ -165,6 +182,14 @@ struct Waiting<'a> {
     columns: &'a [LoadColumn],
     rejects: &'a mut Rejects,
     cells: Vec<Cell>,
+    /// Of texts and bytes since there was no cell.
+    bytes: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(columns: &'a [LoadColumn], rejects: &'a mut Rejects) -> Self {
+        Self { columns, rejects, cells: Vec::new(), bytes: 0 }
+    }
 }
 
 impl RowSink for Waiting<'_> {
@@ -172,7 +197,10 @@ impl RowSink for Waiting<'_> {
         let before = self.cells.len();
         for (cell, column) in row.cells().zip(self.columns) {
             match bound(cell, column) {
-                Ok(cell) => self.cells.push(cell),
+                Ok(cell) => {
+                    self.bytes += cell.len();
+                    self.cells.push(cell);
+                }
                 Err(why) => {
                     self.cells.truncate(before);
                     return self.rejects.add(Refusal {

@@ -2,7 +2,8 @@
 //!
 //! The server sends each row in a message of its own, and tokio-postgres hands each over by itself, which costs more than
 //! to read the row. Messages that lie beside each other are made one here: the protocol leaves open where COPY's bytes
-//! are cut.
+//! are cut. For the same reason a long row's message is handed on in pieces: tokio-postgres would hold all of it, and the
+//! next ones, beside the row that is made of it.
 
 use std::io;
 use std::pin::Pin;
@@ -28,11 +29,13 @@ pub struct Merging<S> {
     end: usize,
     /// Bytes to come of a message that the buffer cannot hold.
     passing: usize,
+    /// The same of a CopyData, whose pieces are messages of their own. They are read behind the room for their head.
+    cutting: usize,
 }
 
 impl<S> Merging<S> {
     pub fn of(stream: S) -> Self {
-        Self { stream, buffer: vec![0; ROOM], taken: 0, ready: 0, end: 0, passing: 0 }
+        Self { stream, buffer: vec![0; ROOM], taken: 0, ready: 0, end: 0, passing: 0, cutting: 0 }
     }
 
     pub fn get_ref(&self) -> &S {
@@ -41,17 +44,27 @@ impl<S> Merging<S> {
 
     /// Makes ready what was read. Messages move towards the beginning of the buffer, as heads between them go.
     fn merge(&mut self) {
-        let Self { buffer, end, passing, .. } = self;
-        let mut from = (*passing).min(*end);
-        let mut to = from;
-        *passing -= from;
+        let Self { buffer, end, passing, cutting, .. } = self;
         // Where the message begins that the next one may become a part of.
         let mut open = None;
+        let mut from = (*passing).min(*end);
+        *passing -= from;
+        if *cutting > 0 {
+            let piece = (*end - HEAD).min(*cutting);
+            *cutting -= piece;
+            from = HEAD + piece;
+            write_head(buffer, 0, from);
+            open = Some(0);
+        }
+        let mut to = from;
         while let Some([tag, length @ ..]) = buffer[from..*end].first_chunk::<HEAD>() {
             let (tag, length) = (*tag, u32::from_be_bytes(*length) as usize + 1);
             let mut next = from + length;
             // A length below its least is for others to refuse.
-            if length > buffer.len() || length < HEAD {
+            if length > buffer.len() && tag == COPY_DATA {
+                *cutting = next - *end;
+                next = *end;
+            } else if length > buffer.len() || length < HEAD {
                 *passing = next.checked_sub(*end).filter(|_| length >= HEAD).unwrap_or(usize::MAX);
                 next = *end;
             } else if next > *end {
@@ -60,14 +73,16 @@ impl<S> Merging<S> {
             match open {
                 Some(head) if tag == COPY_DATA && *passing == 0 => {
                     buffer.copy_within(from + HEAD..next, to);
-                    to += length - HEAD;
-                    let merged = (to - head - 1) as u32;
-                    buffer[head + 1..head + HEAD].copy_from_slice(&merged.to_be_bytes());
+                    to += next - from - HEAD;
+                    write_head(buffer, head, to);
                 }
                 _ => {
                     buffer.copy_within(from..next, to);
                     open = (tag == COPY_DATA).then_some(to);
                     to += next - from;
+                    if *cutting > 0 {
+                        write_head(buffer, to - (next - from), to);
+                    }
                 }
             }
             from = next;
@@ -78,6 +93,12 @@ impl<S> Merging<S> {
     }
 }
 
+/// Of the CopyData that is `buffer[start..end]`.
+fn write_head(buffer: &mut [u8], start: usize, end: usize) {
+    buffer[start] = COPY_DATA;
+    buffer[start + 1..start + HEAD].copy_from_slice(&((end - start - 1) as u32).to_be_bytes());
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Merging<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
@@ -85,12 +106,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Merging<S> {
             this.buffer.copy_within(this.ready..this.end, 0);
             this.end -= this.ready;
             (this.taken, this.ready) = (0, 0);
+            if this.cutting > 0 {
+                this.end = HEAD;
+            }
             let mut room = ReadBuf::new(&mut this.buffer[this.end..]);
             ready!(Pin::new(&mut this.stream).poll_read(cx, &mut room))?;
             let read = room.filled().len();
             this.end += read;
             if read == 0 {
                 // What was cut off is handed out too, so that it is seen to be.
+                if std::mem::take(&mut this.cutting) > 0 {
+                    (this.buffer[0], this.end) = (COPY_DATA, 1);
+                }
                 this.ready = this.end;
                 break;
             }
@@ -178,6 +205,27 @@ mod tests {
         let merged = merged(&sent, 1 << 20).await;
         assert_eq!(merged.len(), sent.len() - 999 * HEAD);
         assert_eq!(messages(&merged), messages(&sent));
+    }
+
+    #[tokio::test]
+    async fn a_long_row_comes_in_short_messages_and_where_it_is_cut_off_something_is_missing() {
+        let sent = [message(COPY_DATA, b"1\n"), message(COPY_DATA, &vec![b'x'; 5 * ROOM]), message(b'c', b"")].concat();
+        for piece in [7, ROOM, 1 << 20] {
+            let whole = merged(&sent, piece).await;
+            assert_eq!(messages(&whole), messages(&sent));
+            let mut rest = &whole[..];
+            while let Some([_, length @ ..]) = rest.first_chunk::<HEAD>() {
+                let end = u32::from_be_bytes(*length) as usize + 1;
+                assert!(end <= ROOM, "a message of {end} bytes");
+                rest = &rest[end..];
+            }
+            for end in [HEAD + 2 + HEAD, 2 * ROOM, sent.len() - HEAD - 1] {
+                let cut = merged(&sent[..end], piece).await;
+                let (last, before) = cut.split_last().unwrap();
+                let bytes: usize = messages(before).iter().map(|(_, body)| body.len()).sum();
+                assert_eq!((*last, bytes), (COPY_DATA, end - 2 * HEAD), "cut after {end} bytes");
+            }
+        }
     }
 
     #[tokio::test]
