@@ -10,6 +10,7 @@ mod extremes;
 mod faults;
 mod fidelity;
 mod fitting;
+mod floats;
 mod followers;
 mod hostile;
 mod late;

@@ -29,13 +29,29 @@ pub enum CanonicalForm {
     Json,
 }
 
+/// An expression of one engine's SQL for what of a value is hashed, NULL for NULL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashedSql {
+    /// The canonical text.
+    Text(String),
+    /// Of a float its eight bytes, the highest first; those of 32 bits are the last four.
+    Bytes(String),
+}
+
+impl HashedSql {
+    pub fn sql(&self) -> &str {
+        let (Self::Text(sql) | Self::Bytes(sql)) = self;
+        sql
+    }
+}
+
 /// SQL of one engine for hashes of rows.
 pub trait RowHashing: Send + Sync {
-    /// An expression for the canonical text of a column of the relation at hand, NULL for NULL. `None`: this engine's SQL
-    /// can't say it exactly, so the rows themselves must be read.
-    fn canonical(&self, column: &SourceColumn, form: CanonicalForm) -> Option<String>;
+    /// Of a column of the relation at hand. `None`: this engine's SQL can't say it exactly, so the rows themselves must be
+    /// read.
+    fn canonical(&self, column: &SourceColumn, form: CanonicalForm) -> Option<HashedSql>;
 
-    /// An expression for the first 60 bits, as a number, of the MD5 of the message of these texts: for each text
-    /// `<bytes>:<text>`, and `~` for NULL.
-    fn hash(&self, texts: &[String]) -> String;
+    /// An expression for the first 60 bits, as a number, of the MD5 of the message of these values: for each
+    /// `<bytes>:<value>`, and `~` for NULL.
+    fn hash(&self, values: &[HashedSql]) -> String;
 }
