@@ -199,7 +199,10 @@ impl WireConfig {
         let is_masked = self.values != Values::Shown && is_about_data;
         // What breaks a rule is told by the names of the rule and its table only; in other words a value is quoted.
         let said = match self.dialect {
-            Dialect::Postgres if is_masked && code.starts_with("22") => without_values(db.message()),
+            // What those two quote are names of encodings.
+            Dialect::Postgres if is_masked && code.starts_with("22") && !is_about_encoding(code) => {
+                without_values(db.message())
+            }
             Dialect::Redshift if is_masked => redshift_without_values(db.message()),
             _ => db.message().to_owned(),
         };
@@ -224,6 +227,11 @@ impl WireConfig {
         };
         PortError::new(kind, message).with_code(code)
     }
+}
+
+/// Bytes that are no text, or none in the other side's encoding.
+pub fn is_about_encoding(code: &str) -> bool {
+    matches!(code, "22021" | "22P05")
 }
 
 /// A connected client. Dropped in the middle of a question, it has the question cancelled on the server.

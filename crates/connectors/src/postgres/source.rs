@@ -18,7 +18,7 @@ use crate::parts::batches::{Outlet, channel_beside};
 use crate::parts::dialect::Dialect;
 use crate::parts::sql::{literal, scalar, without_semicolon};
 use crate::parts::task::TaskHandle;
-use crate::parts::wire::{WireClient, WireConfig};
+use crate::parts::wire::{WireClient, WireConfig, is_about_encoding};
 
 /// Reads in one read-only REPEATABLE READ transaction. Values are COPY's own text with the session in UTC; `bytea` is
 /// plain lower-case hex, booleans are `t` and `f`.
@@ -63,10 +63,10 @@ impl PostgresSource {
             .map_err(|error| self.config.failure("the query failed", &error))?;
         client.set_busy(true);
         let (outlet, batches) = channel_beside(self.readers);
-        let width = columns.len();
         let task = self.config.task.clone();
+        let read = columns.clone();
         tokio::spawn(async move {
-            let work = task.until_cancelled(pump(stream, width, CopyTextReader::new(is_bytes), &outlet, &client));
+            let work = task.until_cancelled(pump(stream, &read, CopyTextReader::new(is_bytes), &outlet, &client));
             tokio::select! {
                 result = work => {
                     if result.is_ok() {
@@ -143,20 +143,22 @@ impl SqlSource for SnapshotReader {
 
 async fn pump(
     stream: tokio_postgres::CopyOutStream,
-    width: usize,
+    columns: &[SourceColumn],
     mut reader: CopyTextReader,
     outlet: &Outlet,
     client: &WireClient,
 ) -> Result<(), PortError> {
     let mut stream = std::pin::pin!(stream);
-    let mut batch = RowBatch::new(width);
-    while let Some(chunk) = stream
-        .try_next()
-        .await
-        .map_err(|error| client.config.failure("the query failed while its rows were read", &error))?
-    {
+    let mut batch = RowBatch::new(columns.len());
+    let mut sent = 0;
+    while let Some(chunk) = stream.try_next().await.map_err(|error| {
+        let failure = client.config.failure("the query failed while its rows were read", &error);
+        with_place(failure, sent + batch.len() as u64 + 1, columns)
+    })? {
         reader.read(&chunk, &mut batch)?;
+        drop(chunk);
         if outlet.is_enough(&batch) {
+            sent += batch.len() as u64;
             let next = RowBatch::like(&batch);
             let full = std::mem::replace(&mut batch, next);
             outlet.send(full).await?;
@@ -166,6 +168,27 @@ async fn pump(
         outlet.send(batch).await?;
     }
     client.batch("COMMIT").await
+}
+
+/// Which row it was whose bytes are no text, in which columns they may stand, and a way to read them.
+fn with_place(mut failure: PortError, row: u64, columns: &[SourceColumn]) -> PortError {
+    if !failure.code.as_deref().is_some_and(is_about_encoding) {
+        return failure;
+    }
+    let is_text = |column: &&SourceColumn| column.value.is_text();
+    let names: Vec<&str> = columns.iter().filter(is_text).map(|column| column.name.as_str()).collect();
+    let example = names.first().copied().unwrap_or("note");
+    let places = match names[..] {
+        [] => String::new(),
+        [only] => format!(", column {only}"),
+        _ => format!(", one of the columns {}", names.join(", ")),
+    };
+    failure.message.push_str(&format!(
+        "; it is row {row}{places}: a database of SQL_ASCII keeps whatever bytes it was given. Where they are LATIN1, the query reads \
+         them by convert_from(convert(convert_to({example}, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'SQL_ASCII') AS {example}; \
+         encode(convert_to({example}, 'SQL_ASCII'), 'hex') shows them",
+    ));
+    failure
 }
 
 impl SqlSource for PostgresSource {

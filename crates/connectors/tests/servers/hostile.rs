@@ -2,11 +2,12 @@
 //! none.
 
 use anyhow::Result;
+use millrace_operator_api::ports::Ports;
 use serde_json::json;
 
 use crate::copies::databases::{Database, Kind, run};
 use crate::tasks::operate;
-use crate::world::{World, some};
+use crate::world::{World, cells, some, work};
 
 const DEFAULTS: &str = "DO $$ DECLARE setting text; BEGIN FOREACH setting IN ARRAY ARRAY['DateStyle = ''SQL, DMY''', \
     'IntervalStyle = ''sql_standard''', 'bytea_output = ''escape''', 'TimeZone = ''Asia/Seoul''', 'extra_float_digits = -3', \
@@ -78,4 +79,41 @@ async fn a_databases_own_defaults_change_no_value() -> Result<()> {
         assert_eq!(found()?, wanted, "{method}");
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn bytes_of_another_encoding_are_named_with_their_row_and_can_be_read() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Postgres, "source").await?;
+    let server = source.postgres()?;
+    let name = format!("{}_ascii", server.name());
+    server.execute(&format!(
+        "CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    ))?;
+    let url = server.url().replace(&format!("/{}", server.name()), &format!("/{name}"));
+    world.add_url("ascii", "postgres", &url)?;
+    let warehouse = world.connectors.warehouse(&world.context(1), "ascii").await?;
+    let fill = "CREATE TABLE t AS SELECT n, 'plain ' || n AS note FROM generate_series(1, 3000) n";
+    let spoil = "UPDATE t SET note = E'caf\\xe9' WHERE n = 2500";
+    warehouse.execute(&[fill.to_owned(), spoil.to_owned()], false, &work(1)).await?;
+    let read = async |columns: &str| {
+        let reader = world.connectors.source(&world.context(1), "ascii").await?;
+        cells(reader.query(&format!("SELECT {columns} FROM t ORDER BY n")).await?).await
+    };
+    for (columns, place) in
+        [("n, note", ", column note"), ("n, note, note AS other", ", one of the columns note, other")]
+    {
+        let error = read(columns).await.err().map(|error| error.to_string()).unwrap_or_default();
+        for words in [&format!("it is row 2500{place}: "), "encoding \"UTF8\"", "SQL_ASCII", "22021"] {
+            assert!(error.contains(words), "{words:?} is missing in {error}");
+        }
+    }
+    // What the message says.
+    let rows =
+        read("n, convert_from(convert(convert_to(note, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'SQL_ASCII') AS note").await?;
+    assert_eq!((rows.len(), &rows[2499]), (3000, &some(&["2500", "café"])));
+    let rows = read("n, encode(convert_to(note, 'SQL_ASCII'), 'hex') AS note").await?;
+    assert_eq!(rows[2499], some(&["2500", "636166e9"]));
+    drop(warehouse);
+    server.execute(&format!("DROP DATABASE {name} WITH (FORCE)"))
 }

@@ -302,7 +302,8 @@ says nothing of expressions: such columns are text in Parquet. Columns of tables
   comes are no longer of one time: `incremental`, `table_copy` by change and an `upsert` that orders by such a column stop
   before they read and say by how much, until the table is loaded whole (`full_sync`) or somebody who has mended it clears the
   task.
-- A date with a zero for year, month or day stops the task unless `zero_dates` says otherwise.
+- A date with a zero for year, month or day stops the task unless `zero_dates` says otherwise. So does a day that its month
+  does not have (2024-02-31, where a server of MySQL allows it), except with `zero_dates: keep`.
 - MySQL's bit is a number; PostgreSQL's is a text of 0 and 1. Bytes are hexadecimal.
 - SQLite binds no value to its column's type: what does not fit is refused in Parquet and written as it is in CSV. A blob in
   a column of another kind, and any other value in a BLOB column, is read as SQLite's own CAST to the column's kind reads it:

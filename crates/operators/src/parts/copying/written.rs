@@ -68,6 +68,15 @@ fn fits(kind: FieldType, text: &str) -> Option<String> {
 }
 
 fn refusal(source: &dyn SqlSource, kind: FieldType, name: &str, text: &str) -> String {
+    let digits = text.trim_end();
+    let is_number = digits.bytes().all(|digit| digit.is_ascii_digit()) && matches!(digits.len(), 8 | 14);
+    if kind == FieldType::Yyyymmdd && !source.has_dates() && is_number {
+        return format!(
+            "incremental_field: {name} is an expression, which SQLite compares with the watermark as a text, and holds whole \
+             numbers, which to it are below every text: newer rows would be passed over; make texts of them in custom_select, by \
+             CAST({name} AS TEXT) AS {name}"
+        );
+    }
     let form = match kind {
         FieldType::Yyyymmdd => "as 20240131",
         _ => "as 2024-01-31 or 2024-01-31 10:00:00, in UTC where it says an offset",
@@ -78,13 +87,18 @@ fn refusal(source: &dyn SqlSource, kind: FieldType, name: &str, text: &str) -> S
              STR_TO_DATE({name}, '%d.%m.%Y %H:%i:%s'), by the form that its texts have"
         )
     } else {
-        format!(
-            "make UTC of it in custom_select, as by datetime({name}) AS changed_at, or datetime({name}, 'unixepoch')"
-        )
+        match kind {
+            FieldType::Yyyymmdd => {
+                format!("write it so in custom_select, as by strftime('%Y%m%d', {name}) AS changed_at")
+            }
+            _ => format!(
+                "make UTC of it in custom_select, as by datetime({name}) AS changed_at, or datetime({name}, 'unixepoch')"
+            ),
+        }
     };
     format!(
-        "incremental_field: {name} is compared with the watermark as a text, and holds {}, which is not written {form}: newer \
-         rows would be passed over; {cast}, and name that as incremental_field",
+        "incremental_field: {name} is compared with the watermark as a text, and holds one that looks like {} (9 is any digit, x \
+         any letter), which is not written {form}: newer rows would be passed over; {cast}, and name that as incremental_field",
         looks(text.as_bytes())
     )
 }

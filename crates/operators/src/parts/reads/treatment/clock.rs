@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::{NaiveDateTime, Offset, TimeDelta, TimeZone};
+use chrono::{Datelike, NaiveDateTime, Offset, TimeDelta, TimeZone};
 use chrono_tz::Tz;
 use millrace_operator_api::TaskContext;
 
@@ -24,18 +24,26 @@ pub(super) struct Moment {
     pub is_skipped: bool,
 }
 
+/// Why a text means no moment.
+pub(super) enum NoMoment {
+    /// It is no date with a time.
+    NoTime,
+    /// In UTC it would be before the year 1 or after 9999.
+    OutOfCalendar,
+}
+
 impl Leaps {
     /// A time on the zone's clocks as the moment that it means in UTC. The fraction of the second stays as it is written, and
-    /// so does an infinity. None: the text is no date with a time.
-    pub(super) fn to_utc(&self, zone: Tz, text: &str) -> Option<Moment> {
+    /// so does an infinity.
+    pub(super) fn to_utc(&self, zone: Tz, text: &str) -> Result<Moment, NoMoment> {
         if matches!(text, "infinity" | "-infinity") {
-            return Some(Moment { utc: text.to_owned(), is_skipped: false });
+            return Ok(Moment { utc: text.to_owned(), is_skipped: false });
         }
         let mut is_skipped = false;
         let (seconds, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
         let local = NaiveDateTime::parse_from_str(seconds, "%Y-%m-%d %H:%M:%S")
             .or_else(|_| NaiveDateTime::parse_from_str(seconds, "%Y-%m-%dT%H:%M:%S"))
-            .ok()?;
+            .map_err(|_| NoMoment::NoTime)?;
         let offset = match zone.offset_from_local_datetime(&local) {
             chrono::LocalResult::Single(offset) => offset.fix(),
             chrono::LocalResult::Ambiguous(_, later) => {
@@ -53,7 +61,10 @@ impl Leaps {
             }
         };
         let utc = local - TimeDelta::seconds(i64::from(offset.local_minus_utc()));
-        Some(Moment { utc: format!("{}{fraction}", utc.format("%Y-%m-%d %H:%M:%S")), is_skipped })
+        if !(1..=9999).contains(&utc.year()) {
+            return Err(NoMoment::OutOfCalendar);
+        }
+        Ok(Moment { utc: format!("{}{fraction}", utc.format("%Y-%m-%d %H:%M:%S")), is_skipped })
     }
 
     fn columns(&self) -> MutexGuard<'_, BTreeSet<String>> {

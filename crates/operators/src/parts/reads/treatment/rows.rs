@@ -1,5 +1,6 @@
 //! Rows as they are to be written.
 
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 use futures::StreamExt;
 use hmac::{Hmac, KeyInit, Mac};
@@ -11,7 +12,7 @@ use sha2::Sha256;
 use crate::parts::column_name::position;
 use crate::parts::proof::canonical::is_zero_date;
 
-use super::clock::Moment;
+use super::clock::{Moment, NoMoment};
 use super::{HASH_LENGTH, Leaps, Personal, Rendered, Treatment, ZeroDates, zone};
 
 const MASK: &[u8] = b"***";
@@ -139,9 +140,13 @@ impl Work {
     fn look(&mut self, batch: &RowBatch) -> Result<(), PortError> {
         for (column, action) in self.actions.iter().enumerate() {
             if let Action::Calendar(_) = action {
-                let is_zero = |row: &usize| batch.cell(*row, column).is_some_and(is_zero_date);
-                if let Some(row) = (0..batch.len()).find(is_zero) {
-                    return Err(self.zero_date(self.rows + row as u64 + 1, column));
+                for row in 0..batch.len() {
+                    let Some(cell) = batch.cell(row, column) else { continue };
+                    let number = self.rows + row as u64 + 1;
+                    if is_zero_date(cell) {
+                        return Err(self.zero_date(number, column));
+                    }
+                    self.refuse_missing_day(cell, number, column)?;
                 }
             }
         }
@@ -170,7 +175,10 @@ impl Work {
                         ZeroDates::Keep => out.push(Some(cell)),
                         ZeroDates::Error => return Err(self.zero_date(self.rows, column)),
                     },
-                    (Action::Calendar(None), Some(cell)) => out.push(Some(cell)),
+                    (Action::Calendar(None), Some(cell)) => {
+                        self.refuse_missing_day(cell, self.rows, column)?;
+                        out.push(Some(cell));
+                    }
                     (Action::Calendar(Some(zone)), Some(cell)) => {
                         out.push(Some(self.to_utc(*zone, cell, column)?.utc.as_bytes()));
                     }
@@ -199,6 +207,21 @@ impl Work {
         )
     }
 
+    /// A server that allows them (MySQL's ALLOW_INVALID_DATES) has dates such as 2024-02-31.
+    fn refuse_missing_day(&self, cell: &[u8], row: u64, column: usize) -> Result<(), PortError> {
+        if self.zero_dates == ZeroDates::Keep || !is_missing_day(cell) {
+            return Ok(());
+        }
+        let name = &self.names[column];
+        Err(PortError::new(
+            PortErrorKind::Invalid,
+            format!(
+                "row {row}, column {} ({name}): the date is a day that its month does not have, which no other database takes;                  mend it at the source, or in the query (IF(LAST_DAY({name}) IS NULL, NULL, {name}) AS {name}); zero_dates: keep                  leaves it as it is",
+                column + 1,
+            ),
+        ))
+    }
+
     fn skipped_key(&self, zone: Tz, column: usize) -> PortError {
         PortError::new(
             PortErrorKind::Invalid,
@@ -215,20 +238,35 @@ impl Work {
     }
 
     fn to_utc(&self, zone: Tz, cell: &[u8], column: usize) -> Result<Moment, PortError> {
-        let moment = self.leaps.to_utc(zone, &String::from_utf8_lossy(cell)).ok_or_else(|| {
-            let message = format!(
-                "row {}, column {} ({}): the value is no date with a time, so it can't be taken to UTC",
-                self.rows,
-                column + 1,
-                self.names[column]
-            );
-            PortError::new(PortErrorKind::Invalid, message)
+        self.refuse_missing_day(cell, self.rows, column)?;
+        let name = &self.names[column];
+        let moment = self.leaps.to_utc(zone, &String::from_utf8_lossy(cell)).map_err(|why| {
+            let why = match why {
+                NoMoment::NoTime => "the value is no date with a time, so it can't be taken to UTC".to_owned(),
+                NoMoment::OutOfCalendar => format!(
+                    "as a time of {zone} it stands within a day of the calendar's end, and in UTC it would be in the year 0 or \
+                     10000, which databases do not have; if it means no real moment, say so in the query (nullif({name}, …)), or \
+                     leave it as it stands by columns: {{{name}: {{timezone: UTC}}}}"
+                ),
+            };
+            PortError::new(PortErrorKind::Invalid, format!("row {}, column {} ({name}): {why}", self.rows, column + 1))
         })?;
         if moment.is_skipped {
             self.leaps.note_skipped(&self.names[column]);
         }
         Ok(moment)
     }
+}
+
+/// `2024-02-31`. Most days are seen to be there at a glance.
+fn is_missing_day(cell: &[u8]) -> bool {
+    let is_date = cell.len() >= 10 && cell[4] == b'-' && cell[7] == b'-';
+    if !is_date || cell[8..10] <= b"28"[..] || cell.ends_with(b"BC") {
+        return false;
+    }
+    let number = |from: usize, to: usize| std::str::from_utf8(&cell[from..to]).ok()?.parse::<u32>().ok();
+    let (Some(year), Some(month), Some(day)) = (number(0, 4), number(5, 7), number(8, 10)) else { return false };
+    NaiveDate::from_ymd_opt(year.cast_signed(), month, day).is_none()
 }
 
 #[cfg(test)]
@@ -326,6 +364,15 @@ mod tests {
         assert_eq!(at("2024-03-10 02:30:00", "America/New_York"), Ok(("2024-03-10 07:30:00".to_owned(), (1, 0))));
         assert_eq!(at("2024-11-03 01:30:00", "America/New_York"), Ok(("2024-11-03 06:30:00".to_owned(), (0, 1))));
         assert_eq!(at("infinity", "Asia/Seoul"), Ok(("infinity".to_owned(), clear)));
+        for (text, zone) in [("0001-01-01 00:00:00", "Asia/Seoul"), ("9999-12-31 23:59:59.999999", "America/New_York")]
+        {
+            let error = at(text, zone).unwrap_err();
+            assert!(
+                error.starts_with(&format!("row 1, column 1 (t): as a time of {zone} it stands within a")),
+                "{error}"
+            );
+        }
+        assert_eq!(at("0001-01-01 00:00:00", "UTC"), Ok(("0001-01-01 00:00:00".to_owned(), clear)));
         assert!(at("soon", "Asia/Seoul").unwrap_err().starts_with("row 1, column 1 (t): the value is no date"));
         let seoul = Rendered { source_timezone: Some("Asia/Seoul".to_owned()), ..nothing() };
         let zoned = ValueType::Timestamp { zoned: true };
@@ -369,6 +416,26 @@ mod tests {
             assert_eq!(serde_json::from_str::<ZeroDates>(written).unwrap(), meant);
         }
         assert!(serde_json::from_str::<ZeroDates>("\"none\"").is_err());
+    }
+
+    #[test]
+    fn days_that_their_month_does_not_have_are_named() {
+        let columns = [("d", ValueType::Date), ("at", ValueType::Timestamp { zoned: false })];
+        let there: &[Option<&str>] = &[Some("2024-02-29"), Some("2024-12-31 10:00:00")];
+        let old: &[Option<&str>] = &[Some("0005-02-29 BC"), Some("2024-04-30 10:00:00")];
+        let seoul = || Rendered { source_timezone: Some("Asia/Seoul".to_owned()), ..nothing() };
+        for missing in [[Some("2023-02-29"), None], [None, Some("2024-02-31 10:00:00")], [Some("2024-04-31"), None]] {
+            let rows = [there, old, &missing];
+            let column = if missing[0].is_some() { "1 (d)" } else { "2 (at)" };
+            for wanted in [nothing(), Rendered { zero_dates: ZeroDates::Null, ..nothing() }, seoul()] {
+                let rows = if wanted.source_timezone.is_some() { &rows[2..] } else { &rows[..] };
+                let error = run(&columns, rows, &wanted).unwrap_err();
+                let begins = format!("row {}, column {column}: the date is a day that its month", rows.len());
+                assert!(error.starts_with(&begins), "{error}");
+            }
+            let (_, cells, _) = run(&columns, &rows, &Rendered { zero_dates: ZeroDates::Keep, ..nothing() }).unwrap();
+            assert_eq!(cells[2].iter().map(Option::as_deref).collect::<Vec<_>>(), missing);
+        }
     }
 
     #[test]
