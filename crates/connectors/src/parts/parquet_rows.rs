@@ -79,7 +79,7 @@ fn read(file: File, columns: usize, outlet: &Outlet) -> Result<(), PortError> {
         let rows = TreeBuilder::new().with_batch_size(values_at_once(group.metadata()));
         let mut rows = rows.as_iter(Arc::clone(&schema), &*group).map_err(|error| broken(&error))?;
         let mut left = group.metadata().num_rows();
-        while let Some(row) = rows.next() {
+        for row in rows.by_ref() {
             let row = row.map_err(|error| broken(&error))?;
             number += 1;
             left -= 1;
