@@ -14,7 +14,7 @@ use crate::world::{World, extra, some, stream_of, work};
 /// Tables of ours beside the target, but for those that stay.
 pub async fn left_behind(target: &Database) -> Result<usize> {
     let names = match target.kind {
-        Kind::Lite => "SELECT name FROM sqlite_master WHERE name LIKE 'millrace%'",
+        Kind::Lite => "SELECT name FROM sqlite_master WHERE name LIKE 'millrace%' AND type = 'table'",
         _ => "SELECT relname FROM pg_class WHERE relname LIKE 'millrace%' AND relkind = 'r'",
     };
     let found = target.rows(names).await?;
