@@ -189,7 +189,7 @@ pub struct DevstackArgs {
     /// Buckets to make
     #[arg(long, value_name = "BUCKET", default_values_t = ["warehouse-landing".to_owned()])]
     pub bucket: Vec<String>,
-    /// PostgreSQL that plays Redshift (`postgres://…`); without it only S3 is started
+    /// PostgreSQL that plays Redshift (`postgres://…`), a database of its own and a superuser; without it only S3 is started
     #[arg(long, value_name = "URL", env = "MILLRACE_DEVSTACK_POSTGRES")]
     pub redshift_over: Option<String>,
     /// Port of the Redshift Data API endpoint; 0 picks a free one

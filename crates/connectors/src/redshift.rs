@@ -1,5 +1,6 @@
 //! Redshift as a warehouse, by the Data API or by wire. The SQL is the same for both and stands in `plan`.
 
+mod blanks;
 mod column_limits;
 mod data_api;
 mod hashing;
@@ -231,6 +232,10 @@ impl Warehouse for RedshiftWarehouse {
 
     fn holds(&self, type_name: &str, value: &ValueType) -> bool {
         ddl::redshift_holds(type_name, value)
+    }
+
+    fn passes_over_blanks(&self, type_name: &str) -> bool {
+        blanks::are_passed_over(type_name)
     }
 
     fn column_limit(&self, type_name: &str, value: &ValueType, format: &CsvFormat) -> Option<Box<dyn ColumnLimit>> {

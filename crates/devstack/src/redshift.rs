@@ -11,6 +11,7 @@ mod copy;
 mod copy_options;
 mod dialect;
 mod engine;
+mod float_text;
 mod load_errors;
 mod parquet_rows;
 mod plan;

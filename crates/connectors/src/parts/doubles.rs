@@ -8,12 +8,13 @@ use crate::parts::rows::shown;
 use crate::parts::sql::{keys_not_null, list};
 
 /// Asks for one key that several rows of `rows`, a quoted table, have together, the rows that have it, and how many such keys
-/// and rows there are. Nothing comes where each key names one row; those with a NULL in them name none.
-pub fn find(rows: &str, keys: &[String]) -> String {
+/// and rows there are. Nothing comes where each key names one row; those with a NULL in them name none. `told_apart` is what
+/// tells keys apart, as SQL.
+pub fn find(rows: &str, keys: &[String], told_apart: &str) -> String {
     let (keys, complete) = (list(keys), keys_not_null("s", keys));
     format!(
         "SELECT {keys}, millrace_rows, COUNT(*) OVER (), SUM(millrace_rows) OVER () FROM (SELECT {keys}, COUNT(*) AS millrace_rows \
-         FROM {rows} AS s WHERE {complete} GROUP BY {keys} HAVING COUNT(*) > 1) AS d ORDER BY {keys} LIMIT 1"
+         FROM {rows} AS s WHERE {complete} GROUP BY {told_apart} HAVING COUNT(*) > 1) AS d ORDER BY {keys} LIMIT 1"
     )
 }
 

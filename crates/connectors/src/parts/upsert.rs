@@ -67,13 +67,17 @@ pub fn tied(ties: u64, keys: &[String], order_key: Option<&String>) -> PortError
 pub const SEQUENCE: &str = "millrace_seq";
 
 /// Counts the keys of incoming rows below `before`, a literal, that are new to the target or newer there: a key may come more
-/// than once. Asked before anything is written. `order` is the order key, quoted, with a collation where it needs one.
-pub fn count_late(target: &str, staging: &str, keys: &[String], (order, before): (&str, &str)) -> String {
+/// than once. Asked before anything is written. `keys` are what tells rows `s` apart, and that `t` has the key of `s`; `order`
+/// is the order key, quoted, with a collation where it needs one.
+pub fn count_late(
+    target: &str,
+    staging: &str,
+    (keys, same): &(String, String),
+    (order, before): (&str, &str),
+) -> String {
     format!(
         "SELECT COUNT(*) FROM (SELECT DISTINCT {keys} FROM {staging} AS s WHERE s.{order} < {before} AND NOT EXISTS \
-         (SELECT 1 FROM {target} AS t WHERE {same} AND t.{order} >= s.{order})) AS late",
-        keys = list_of("s", keys),
-        same = same_keys("t", "s", keys),
+         (SELECT 1 FROM {target} AS t WHERE {same} AND t.{order} >= s.{order})) AS late"
     )
 }
 
@@ -237,7 +241,8 @@ impl Upsert<'_> {
     /// See [`count_late`]. `None` without an order key.
     pub fn count_late(&self, before: &str) -> Option<String> {
         let order = format!("{}{}", quote(self.order_key?), self.collation);
-        Some(count_late(self.target, self.staging, self.keys, (&order, before)))
+        let keys = (list_of("s", self.keys), same_keys("t", "s", self.keys));
+        Some(count_late(self.target, self.staging, &keys, (&order, before)))
     }
 
     /// Counts the rows whose key is not there, which are to be inserted.

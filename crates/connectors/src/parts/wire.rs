@@ -28,6 +28,8 @@ use crate::postgres::BrokenRule;
 use crate::rds::Tokens;
 use negotiation::Negotiation;
 
+/// The most that it takes: with fewer a float is printed as another one.
+pub const REDSHIFT_FLOAT_DIGITS: u8 = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What errors about data say of values, which the server's own words repeat.
@@ -106,7 +108,11 @@ impl WireConfig {
                 "SET array_nulls TO on".to_owned(),
                 "SET client_min_messages TO warning".to_owned(),
             ],
-            Dialect::Redshift => vec!["SET timezone TO 'UTC'".to_owned(), "SET datestyle TO 'ISO, YMD'".to_owned()],
+            Dialect::Redshift => vec![
+                "SET timezone TO 'UTC'".to_owned(),
+                "SET datestyle TO 'ISO, YMD'".to_owned(),
+                format!("SET extra_float_digits TO {REDSHIFT_FLOAT_DIGITS}"),
+            ],
         };
         if let Some(seconds) = extra.number("statement_timeout") {
             settings.push(format!("SET statement_timeout TO {}", seconds.saturating_mul(1000)));

@@ -18,6 +18,7 @@ use crate::parts::doubles;
 use crate::parts::row_counts::require_all_read;
 use crate::parts::rows::Rejects;
 use crate::parts::session::{Session, ask, find_marker, insert_marker, marker_of, picks};
+use crate::parts::sql::list;
 use crate::parts::turns::Turns;
 use crate::parts::wire::ClientSession;
 
@@ -99,7 +100,7 @@ async fn transaction(
         let staged = into.fill(&request.rows, rejects).await?;
         require_all_read(request, Some(staged.rows))?;
         if looks_for_doubles {
-            let found = client.query(&doubles::find(target, &request.unique_by)).await?;
+            let found = client.query(&doubles::find(target, &request.unique_by, &list(&request.unique_by))).await?;
             doubles::refuse(&request.unique_by, &found, request.show_values)?;
         }
         for statement in &request.also {

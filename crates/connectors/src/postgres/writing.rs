@@ -295,7 +295,7 @@ impl Writing<'_> {
         if keys.is_empty() {
             return Ok(());
         }
-        let found = self.client.query(&doubles::find(STAGING, keys)).await?;
+        let found = self.client.query(&doubles::find(STAGING, keys, &list(keys))).await?;
         doubles::refuse(keys, &found, self.request.show_values)
     }
 

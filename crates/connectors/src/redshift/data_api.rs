@@ -16,6 +16,7 @@ use crate::parts::failure::invalid;
 use crate::parts::row_counts::Awaited;
 use crate::parts::session::Session;
 use crate::parts::sql::literal;
+use crate::parts::wire::REDSHIFT_FLOAT_DIGITS;
 pub use client::DataApi;
 use client::Inner;
 
@@ -71,9 +72,16 @@ impl DataApiSession {
         Ok(self.journalled(sending).await?.pop().unwrap_or_default())
     }
 
-    /// With the words before them by which their cost is found again.
-    fn labelled(&self, statements: Vec<String>) -> Vec<String> {
-        std::iter::once(format!("SET query_group TO {}", literal(&self.inner.task.label))).chain(statements).collect()
+    /// One batch: with the words before them by which their cost is found again, and before questions with those that have a
+    /// float printed whole.
+    fn labelled<'a>(&self, step: &'a str, statements: Vec<String>) -> Sending<'a> {
+        let mut all = vec![format!("SET query_group TO {}", literal(&self.inner.task.label))];
+        if statements.iter().all(|statement| is_question(statement)) {
+            all.push(format!("SET extra_float_digits TO {REDSHIFT_FLOAT_DIGITS}"));
+        }
+        let shift = all.len();
+        all.extend(statements);
+        Sending { step, statements: all, is_batch: true, shift }
     }
 
     async fn journalled(&self, sending: Sending<'_>) -> Result<Vec<SmallResult>, PortError> {
@@ -197,6 +205,10 @@ impl DataApiSession {
     }
 }
 
+fn is_question(statement: &str) -> bool {
+    statement.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("select"))
+}
+
 impl Session for DataApiSession {
     fn dialect(&self) -> Dialect {
         Dialect::Redshift
@@ -210,23 +222,23 @@ impl Session for DataApiSession {
     ) -> BoxFuture<'a, Result<Vec<SmallResult>, PortError>> {
         Box::pin(async move {
             if let [only] = statements.as_slice()
-                && only.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("select"))
+                && is_question(only)
                 && !step.starts_with("script")
             {
                 // Only reads: may be sent any number of times.
-                let sending = Sending { step, statements: self.labelled(statements), is_batch: true, shift: 1 };
+                let sending = self.labelled(step, statements);
                 let id = self.inner.send(&sending.statements, true, step, None).await?;
                 return self.wait(&id, &sending, None).await;
             }
-            let all = self.labelled(statements);
-            if all.len() > MOST_STATEMENTS {
+            let sending = self.labelled(step, statements);
+            if sending.statements.len() > MOST_STATEMENTS {
                 return Err(invalid(format!(
                     "{} statements in one transaction are more than the {} that the Data API takes; use autocommit, or a connection by wire",
-                    all.len() - 1,
-                    MOST_STATEMENTS - 1
+                    sending.statements.len() - sending.shift,
+                    MOST_STATEMENTS - sending.shift
                 )));
             }
-            self.journalled(Sending { step, statements: all, is_batch: true, shift: 1 }).await
+            self.journalled(sending).await
         })
     }
 
@@ -235,10 +247,7 @@ impl Session for DataApiSession {
         step: &'a str,
         statements: &'a [String],
     ) -> BoxFuture<'a, Result<Option<Vec<SmallResult>>, PortError>> {
-        Box::pin(async move {
-            let statements = self.labelled(statements.to_vec());
-            self.sent_before(&Sending { step, statements, is_batch: true, shift: 1 }).await
-        })
+        Box::pin(async move { self.sent_before(&self.labelled(step, statements.to_vec())).await })
     }
 
     fn tell(&self, line: &str) {

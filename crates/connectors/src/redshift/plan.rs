@@ -12,8 +12,9 @@ use crate::parts::ddl;
 use crate::parts::dialect::Dialect;
 use crate::parts::doubles;
 use crate::parts::session::{guard_marker, insert_marker};
-use crate::parts::sql::{self, keys_not_null, list, list_of, quote, same_keys, table};
+use crate::parts::sql::{self, keys_not_null, list, list_of, quote, table};
 use crate::parts::upsert::{SEQUENCE, TextOrder, count_late};
+use crate::redshift::blanks::Blanks;
 use crate::redshift::limits::Limit;
 
 /// Digits of the longest DECIMAL; one of them stands before the point.
@@ -82,6 +83,14 @@ pub struct Counts {
 }
 
 const LONGEST_TEXT: &str = "varchar(65535)";
+
+/// Whether an option of COPY was asked for that is nothing but its name.
+pub fn has_option(format: &CsvFormat, name: &str) -> bool {
+    format.other.iter().any(|option| option == name)
+}
+
+/// Of an option that only the target itself takes.
+const OF_TARGET: [&str; 2] = ["EXPLICIT_IDS", "NOLOAD"];
 
 /// A number that the file has in fewer bits than the table: it is staged as it is there.
 fn is_widened(value: &ValueType, type_name: &str) -> bool {
@@ -252,7 +261,12 @@ impl LoadPlan<'_> {
     }
 
     pub fn find_doubles(&self) -> Option<String> {
-        (!self.unique_by.is_empty()).then(|| doubles::find(&table(&self.staging()), self.unique_by))
+        let told_apart = self.blanks().told_apart("", self.unique_by);
+        (!self.unique_by.is_empty()).then(|| doubles::find(&table(&self.staging()), self.unique_by, &told_apart))
+    }
+
+    fn blanks(&self) -> Blanks<'_> {
+        Blanks(self.table_columns)
     }
 
     /// COPY reads side by side and numbers the rows as it likes: of different rows with one key and one order key the last
@@ -263,27 +277,30 @@ impl LoadPlan<'_> {
             return None;
         }
         let (staging, keys_listed) = (table(&self.staging()), list(keys));
+        let told_apart = self.blanks().told_apart("", keys);
         let typed = |name: &String| self.table_columns.iter().find(|column| column.name == *name);
         let can_compare =
             self.columns.iter().all(|name| typed(name).is_none_or(|column| is_comparable(&column.type_name)));
-        let distinct = if can_compare { "DISTINCT " } else { "" };
+        let lengths = self.blanks().lengths("s.", self.columns, keys).filter(|_| can_compare);
         let rows = format!(
-            "SELECT {distinct}{} FROM {staging} AS s WHERE {}",
+            "SELECT {}{}{} FROM {staging} AS s WHERE {}",
+            if can_compare { "DISTINCT " } else { "" },
             list_of("s", self.columns),
+            lengths.map(|lengths| format!(", {lengths} AS millrace_lengths")).unwrap_or_default(),
             keys_not_null("s", keys)
         );
         let best = order_key.as_ref().map_or_else(
             || rows.clone(),
             |order| {
                 format!(
-                    "SELECT {keys_listed} FROM (SELECT {keys_listed}, RANK() OVER (PARTITION BY {keys_listed} ORDER BY {} DESC \
+                    "SELECT {keys_listed} FROM (SELECT {keys_listed}, RANK() OVER (PARTITION BY {told_apart} ORDER BY {} DESC \
                      NULLS LAST) AS millrace_rank FROM ({rows}) AS d) AS r WHERE millrace_rank = 1",
                     quote(order)
                 )
             },
         );
         Some(format!(
-            "SELECT COUNT(*) FROM (SELECT {keys_listed} FROM ({best}) AS b GROUP BY {keys_listed} HAVING COUNT(*) > 1) AS t"
+            "SELECT COUNT(*) FROM (SELECT {keys_listed} FROM ({best}) AS b GROUP BY {told_apart} HAVING COUNT(*) > 1) AS t"
         ))
     }
 
@@ -299,7 +316,7 @@ impl LoadPlan<'_> {
              {order}{seq} DESC) AS millrace_rank FROM {staging} AS s WHERE {complete}) AS ranked WHERE millrace_rank > 1)",
             staging = table(&self.staging()),
             seq = quote(SEQUENCE),
-            keys = list(keys),
+            keys = self.blanks().told_apart("", keys),
             complete = keys_not_null("s", keys),
         ))
     }
@@ -369,8 +386,14 @@ impl LoadPlan<'_> {
                 parts.push((*default).to_owned());
             }
         }
-        parts.extend(format.other.iter().cloned());
+        let is_own = into == table(self.target);
+        parts.extend(format.other.iter().filter(|option| is_own || !OF_TARGET.contains(&option.as_str())).cloned());
         parts.join(" ")
+    }
+
+    /// A COPY into the target itself.
+    pub fn copy_straight(&self, from: &CopyFrom<'_>) -> String {
+        self.copy(&table(self.target), from)
     }
 
     /// The short transaction.
@@ -386,9 +409,20 @@ impl LoadPlan<'_> {
                     statements.push(format!("SELECT COUNT(*) FROM {target}"));
                     statements.push(format!("DELETE FROM {target}"));
                 }
-                counts.inserted = Some(statements.len());
-                statements.push(format!("SELECT {rows}"));
-                statements.push(format!("INSERT INTO {target} ({0}) SELECT {0} FROM {staging}", list(self.columns)));
+                match self.copy.as_ref().filter(|_| has_option(self.format, "EXPLICIT_IDS")) {
+                    // The staged rows were looked at; those of the table come from the same files.
+                    Some(from) => {
+                        statements.push(self.copy_straight(from));
+                        counts.inserted = Some(statements.len());
+                        statements.push("SELECT pg_last_copy_count()".to_owned());
+                    }
+                    None => {
+                        counts.inserted = Some(statements.len());
+                        statements.push(format!("SELECT {rows}"));
+                        let columns = list(self.columns);
+                        statements.push(format!("INSERT INTO {target} ({columns}) SELECT {columns} FROM {staging}"));
+                    }
+                }
             }
             LoadMethod::Upsert { keys, order_key } => {
                 self.merge(keys, order_key.as_ref(), &mut statements, &mut counts);
@@ -406,7 +440,7 @@ impl LoadPlan<'_> {
     /// they are newer than the incoming one (NULL is lowest, a tie goes to the incoming), and the others are inserted.
     /// Columns that the files do not have keep their values.
     fn merge(&self, keys: &[String], order_key: Option<&String>, statements: &mut Vec<String>, counts: &mut Counts) {
-        let (target, staging) = (table(self.target), table(&self.staging()));
+        let (target, staging, blanks) = (table(self.target), table(&self.staging()), self.blanks());
         let doubles = quote(&format!("millrace_doubles_{}", self.hash));
         let others = self.table_columns.iter().filter(|column| !is_identity(column)).map(|column| column.name.clone());
         let all: Vec<String> =
@@ -418,22 +452,23 @@ impl LoadPlan<'_> {
              (SELECT 1 FROM {staging} AS i WHERE {3})) AS e WHERE millrace_rank = 1 AND millrace_rows > 1",
             list(&all),
             list_of("t", &all),
-            list_of("t", keys),
-            same_keys("i", "t", keys),
+            blanks.told_apart("t.", keys),
+            blanks.same("i", "t", keys),
         ));
-        statements.push(format!("DELETE FROM {target} USING {doubles} WHERE {}", same_keys(&target, &doubles, keys)));
+        statements.push(format!("DELETE FROM {target} USING {doubles} WHERE {}", blanks.same(&target, &doubles, keys)));
         statements.push(format!("INSERT INTO {target} ({0}) SELECT {0} FROM {doubles}", list(&all)));
         statements.push(format!("DROP TABLE {doubles}"));
         if let (Some(before), Some(key)) = (self.late_before, order_key.map(|key| quote(key))) {
             counts.late = Some(statements.len());
-            statements.push(count_late(&target, &staging, keys, (&key, &sql::literal(before))));
+            let told_apart = (blanks.told_apart("s.", keys), blanks.same("t", "s", keys));
+            statements.push(count_late(&target, &staging, &told_apart, (&key, &sql::literal(before))));
         }
-        let mut is_updated = same_keys(&target, "i", keys);
+        let mut is_updated = blanks.same(&target, "i", keys);
         if let Some(key) = order_key.map(|key| quote(key)) {
             let is_newer = format!("{target}.{key} IS NOT NULL AND (i.{key} IS NULL OR {target}.{key} > i.{key})");
             is_updated.push_str(&format!(" AND NOT ({is_newer})"));
         }
-        let is_new = format!("NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {})", same_keys("t", "i", keys));
+        let is_new = format!("NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {})", blanks.same("t", "i", keys));
         counts.updated = Some(statements.len());
         statements.push(format!("SELECT COUNT(*) FROM {target}, {staging} AS i WHERE {is_updated}"));
         counts.inserted = Some(statements.len());
@@ -472,7 +507,7 @@ fn pieces(values: &[String]) -> Vec<String> {
 }
 
 /// Its values are the table's own.
-fn is_identity(column: &Column) -> bool {
+pub fn is_identity(column: &Column) -> bool {
     column.default.as_deref().is_some_and(|text| text.to_ascii_lowercase().contains("identity"))
 }
 

@@ -79,7 +79,8 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
         .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
     require_all_read(&request, Some(staged.rows))?;
     if !request.unique_by.is_empty() {
-        let found = file.ask(&mut connection, &doubles::find(STAGING, &request.unique_by)).await?;
+        let found =
+            file.ask(&mut connection, &doubles::find(STAGING, &request.unique_by, &list(&request.unique_by))).await?;
         doubles::refuse(&request.unique_by, &found, request.show_values)
             .map_err(|error| while_doing(&format!("loading into {}", request.target), error))?;
     }

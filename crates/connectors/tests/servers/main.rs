@@ -2,6 +2,7 @@
 
 mod altered;
 mod aws;
+mod blanks;
 mod cancelling;
 mod clocks;
 mod copies;

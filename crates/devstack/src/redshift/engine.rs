@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{SqlError, from_postgres};
 use super::copy::{CopyOutcome, CopyRun};
+use super::float_text;
 use super::load_errors;
 use super::plan::{Plan, Run};
 use super::translate::{Parameter, Statement, translate};
@@ -23,10 +24,10 @@ use crate::objects::ObjectSource;
 
 const SETUP: &str = include_str!("setup.sql");
 
-/// Backslashes escape in literals, as in Redshift; transactions see one snapshot; times are UTC.
+/// Backslashes escape in literals, as in Redshift; transactions see one snapshot; times are UTC; floats have 15 digits.
 const SESSION: &str = "\
 SET standard_conforming_strings = off; SET escape_string_warning = off; SET backslash_quote = on; \
-SET client_min_messages = error; SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; \
+SET client_min_messages = error; SET extra_float_digits = 0; SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; \
 SET default_transaction_isolation = 'repeatable read'; \
 SET search_path = \"$user\", public, redshift_stand_in, pg_catalog";
 
@@ -472,6 +473,12 @@ impl Connection {
             })
             .collect();
         let has_result = !columns.is_empty();
+        let digits = if columns.iter().any(|column| column.transport == Transport::Double) {
+            let row = self.client.query_one("SHOW extra_float_digits", &[]).await.map_err(fail)?;
+            row.get::<_, String>(0).parse().unwrap_or(0)
+        } else {
+            0
+        };
         let mut result = ResultSet { columns, ..ResultSet::default() };
         let mut affected = 0;
         let mut messages = pin!(self.client.simple_query_raw(sql).await.map_err(fail)?);
@@ -482,7 +489,7 @@ impl Connection {
                         .columns
                         .iter()
                         .enumerate()
-                        .map(|(at, column)| row.get(at).map(|value| shown(value, column)))
+                        .map(|(at, column)| row.get(at).map(|value| shown(value, column, digits)))
                         .collect();
                     let bytes: usize = values.iter().flatten().map(String::len).sum();
                     if bytes > LARGEST_ROW {
@@ -506,10 +513,14 @@ impl Connection {
     }
 }
 
-/// Redshift shows the bytes of a VARBYTE as hex without anything before it.
-fn shown(value: &str, column: &ResultColumn) -> String {
+/// Redshift shows the bytes of a VARBYTE as hex without anything before it. PostgreSQL prints a float in the shortest way as soon
+/// as more digits are asked for than are always right; it did not in version 8.
+fn shown(value: &str, column: &ResultColumn, digits: i32) -> String {
     match value.strip_prefix("\\x") {
         Some(hex) if column.type_name == "varbyte" => hex.to_owned(),
+        _ if column.transport == Transport::Double && digits > 0 => {
+            float_text::printed(value, column.type_name == "float8", digits)
+        }
         _ => value.to_owned(),
     }
 }

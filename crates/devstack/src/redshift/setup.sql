@@ -172,6 +172,53 @@ BEGIN
 END
 $body$;
 
+-- Blanks at the end of a VARCHAR do not count when values are compared, as those of a CHAR do not in PostgreSQL: its functions
+-- do it for the other type. Signs look for the operators of these types before those of text; GROUP BY, DISTINCT, PARTITION BY and
+-- ORDER BY ask the default operator class, which is one for the whole database. That takes a superuser.
+DO $body$
+DECLARE
+    sign record;
+    pair record;
+    name text;
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_opfamily WHERE opfname = 'without_blanks'
+               AND opfnamespace = 'redshift_stand_in'::pg_catalog.regnamespace) THEN
+        RETURN;
+    END IF;
+    FOR pair IN SELECT * FROM (VALUES ('varchar', 'varchar'), ('varchar', 'bpchar'), ('bpchar', 'varchar')) AS p (a, b) LOOP
+        FOR sign IN SELECT * FROM (VALUES
+            ('=', 'bpchareq', '=', '<>', 'eq', ', HASHES, MERGES'),
+            ('<>', 'bpcharne', '<>', '=', 'neq', ''),
+            ('<', 'bpcharlt', '>', '>=', 'scalarlt', ''),
+            ('<=', 'bpcharle', '>=', '>', 'scalarle', ''),
+            ('>', 'bpchargt', '<', '<=', 'scalargt', ''),
+            ('>=', 'bpcharge', '<=', '<', 'scalarge', '')) AS s (sign, does, turned, negated, guess, joins)
+        LOOP
+            name := pg_catalog.format('redshift_stand_in.%s_%s_%s', sign.does, pair.a, pair.b);
+            EXECUTE pg_catalog.format('CREATE FUNCTION %s (%s, %s) RETURNS boolean LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS %L',
+                name, pair.a, pair.b, sign.does);
+            EXECUTE pg_catalog.format('CREATE OPERATOR redshift_stand_in.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = %s, '
+                'COMMUTATOR = OPERATOR(redshift_stand_in.%s), NEGATOR = OPERATOR(redshift_stand_in.%s), '
+                'RESTRICT = %ssel, JOIN = %sjoinsel%s)',
+                sign.sign, pair.a, pair.b, name, sign.turned, sign.negated, sign.guess, sign.guess,
+                CASE WHEN pair.a = pair.b THEN sign.joins ELSE '' END);
+        END LOOP;
+    END LOOP;
+    CREATE FUNCTION redshift_stand_in.compare(varchar, varchar) RETURNS integer
+    LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS 'bpcharcmp';
+    CREATE FUNCTION redshift_stand_in.hash(varchar) RETURNS integer LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS 'hashbpchar';
+    CREATE OPERATOR FAMILY redshift_stand_in.without_blanks USING btree;
+    CREATE OPERATOR CLASS redshift_stand_in.without_blanks DEFAULT FOR TYPE varchar USING btree
+    FAMILY redshift_stand_in.without_blanks AS
+        OPERATOR 1 redshift_stand_in.<, OPERATOR 2 redshift_stand_in.<=, OPERATOR 3 redshift_stand_in.=,
+        OPERATOR 4 redshift_stand_in.>=, OPERATOR 5 redshift_stand_in.>, FUNCTION 1 redshift_stand_in.compare(varchar, varchar);
+    CREATE OPERATOR FAMILY redshift_stand_in.without_blanks USING hash;
+    CREATE OPERATOR CLASS redshift_stand_in.without_blanks DEFAULT FOR TYPE varchar USING hash
+    FAMILY redshift_stand_in.without_blanks AS
+        OPERATOR 1 redshift_stand_in.=, FUNCTION 1 redshift_stand_in.hash(varchar);
+END
+$body$;
+
 -- Column numbers of a declared key; fails as Redshift does when a column is not there.
 CREATE OR REPLACE FUNCTION redshift_stand_in.declare_key(wanted regclass, key_name text, key_kind text, key_columns text[])
 RETURNS void LANGUAGE plpgsql AS $body$

@@ -289,9 +289,8 @@ fn lock(cursor: &mut Cursor<'_>) -> Result<Plan, SqlError> {
 /// Settings that mean the same in PostgreSQL keep their name, the others go where nothing reads them.
 fn setting(name: &str) -> String {
     match name {
-        "search_path" | "statement_timeout" | "timezone" | "datestyle" | "application_name" | "server_version" => {
-            name.to_owned()
-        }
+        "search_path" | "statement_timeout" | "timezone" | "datestyle" | "application_name" | "server_version"
+        | "extra_float_digits" => name.to_owned(),
         other => format!("redshift_stand_in.{}", other.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_")),
     }
 }
@@ -319,7 +318,19 @@ fn set(cursor: &mut Cursor<'_>, source: &Source<'_>) -> Result<Plan, SqlError> {
         | "json_parse_truncate_strings"
         | "cast_super_null_on_error"
         | "enable_case_sensitive_identifier" => {}
-        "standard_conforming_strings" | "extra_float_digits" | "client_encoding" => {
+        "extra_float_digits" => {
+            let value = source.rewritten_range(cursor.position(), source.pieces.len())?;
+            let digits = value.trim().trim_matches('\'').parse::<i32>().ok();
+            if !value.trim().eq_ignore_ascii_case("default")
+                && !digits.is_some_and(|digits| (-15..=2).contains(&digits))
+            {
+                return Err(SqlError::new(format!(
+                    "{} is outside the valid range for parameter \"extra_float_digits\" (-15 .. 2)",
+                    value.trim()
+                )));
+            }
+        }
+        "standard_conforming_strings" | "client_encoding" => {
             return Err(SqlError::not_emulated(&format!("SET {name}")));
         }
         other => return Err(SqlError::new(format!("unrecognized configuration parameter \"{other}\""))),

@@ -487,6 +487,12 @@ pub trait Warehouse: Send + Sync {
     /// Whether a column of the type holds every such value. True where that can't be told.
     fn holds(&self, type_name: &str, value: &ValueType) -> bool;
 
+    /// Whether values of a column of the type are compared without the blanks at their end, though LENGTH counts them: where
+    /// exactly the same value is meant, the lengths have to be compared too.
+    fn passes_over_blanks(&self, _type_name: &str) -> bool {
+        false
+    }
+
     /// What a column of the type would refuse, or change without a word, of a source's values, so that it is known while
     /// they are read and before anything is loaded. `format` says what the load may do to them (cut, round, make NULL).
     /// `None` where nothing is to be found: the type holds every such value, or the engine takes rows as they are read and

@@ -154,10 +154,16 @@ impl Reconciling<'_> {
     /// known ones and stays.
     fn same(&self, other: &str) -> String {
         let target = self.warehouse.table_sql(self.target);
-        let names = self.key_names();
-        let pairs: Vec<String> =
-            names.iter().map(|name| format!("{other}.{0} = {target}.{0}", self.warehouse.quote(name))).collect();
-        pairs.join(" AND ")
+        let pair = |key: &NewColumn| {
+            let name = self.warehouse.quote(&key.name);
+            let same = format!("{other}.{name} = {target}.{name}");
+            if self.warehouse.passes_over_blanks(&key.type_name) {
+                format!("{same} AND LENGTH({other}.{name}) = LENGTH({target}.{name})")
+            } else {
+                same
+            }
+        };
+        self.keys.iter().map(pair).collect::<Vec<_>>().join(" AND ")
     }
 
     /// The statements, and which of them count.

@@ -212,6 +212,7 @@ impl TableCopying<'_> {
             from: from.as_deref().and_then(|from| watermark::start_in_target(plan, from, meeting.zone)),
             highest: highest.as_deref(),
             keys: &keys,
+            padded_keys: &self.padded(&meeting, &keys),
             field: field.as_deref(),
             reads_nulls: self.reads_nulls(),
             field_is_text: self.field_is_text(&meeting),

@@ -15,6 +15,8 @@ pub struct Copied<'a> {
     pub highest: Option<&'a str>,
     /// The key and the incremental field by the names of the target.
     pub keys: &'a [String],
+    /// Those of the key whose blanks at the end the target passes over when it compares.
+    pub padded_keys: &'a [String],
     pub field: Option<&'a str>,
     /// Rows without a value of the field were read too.
     pub reads_nulls: bool,
@@ -46,6 +48,18 @@ impl Copied<'_> {
         ))
     }
 
+    /// That no key names two rows, of those that meet a condition. What the target takes for one is told apart.
+    fn unique(&self, warehouse: &dyn Warehouse, condition: &str) -> String {
+        let quoted = self.keys.iter().map(|key| warehouse.quote(key));
+        let keys = quoted.clone().collect::<Vec<_>>().join(", ");
+        let lengths = self.padded_keys.iter().map(|key| format!("LENGTH({})", warehouse.quote(key)));
+        let told_apart = quoted.chain(lengths).collect::<Vec<_>>().join(", ");
+        format!(
+            "SELECT CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END, COUNT(*) FROM (SELECT {keys} FROM {{table}} WHERE {condition} \
+             GROUP BY {told_apart} HAVING COUNT(*) > 1) AS doubles"
+        )
+    }
+
     fn with_nulls(&self, warehouse: &dyn Warehouse, field: &str, condition: &str) -> String {
         if !self.reads_nulls {
             return condition.to_owned();
@@ -70,18 +84,17 @@ pub fn checks(warehouse: &dyn Warehouse, plan: &TablePlan, copied: &Copied<'_>) 
         checks.push(match (copied.field, &copied.from) {
             // Only what was merged can have become double, and the table may be large.
             (Some(field), Some(from)) => {
-                let keys = copied.keys.iter().map(|key| warehouse.quote(key)).collect::<Vec<_>>().join(", ");
+                let since = format!("{} >= {}", warehouse.quote(field), warehouse.literal(from));
                 TableCheck::Sql {
                     name: format!("unique({}) since {from}", copied.keys.join(", ")),
-                    sql: format!(
-                        "SELECT CASE WHEN COUNT(*) = 0 THEN 1 ELSE 0 END, COUNT(*) FROM (SELECT {keys} FROM {{table}} WHERE {} \
-                         GROUP BY {keys} HAVING COUNT(*) > 1) AS doubles",
-                        copied.with_nulls(
-                            warehouse,
-                            field,
-                            &format!("{} >= {}", warehouse.quote(field), warehouse.literal(from))
-                        )
-                    ),
+                    sql: copied.unique(warehouse, &copied.with_nulls(warehouse, field, &since)),
+                }
+            }
+            _ if !copied.padded_keys.is_empty() => {
+                let complete = copied.keys.iter().map(|key| format!("{} IS NOT NULL", warehouse.quote(key)));
+                TableCheck::Sql {
+                    name: format!("unique({})", copied.keys.join(", ")),
+                    sql: copied.unique(warehouse, &complete.collect::<Vec<_>>().join(" AND ")),
                 }
             }
             _ => TableCheck::Unique(copied.keys.to_vec()),

@@ -146,6 +146,17 @@ impl TableCopying<'_> {
         warehouse.engine() == "sqlite" || is_text_type(&meeting.types[at].clone().unwrap_or_else(made))
     }
 
+    /// Those of the target's columns `names` whose blanks at the end it passes over when it compares.
+    pub(super) fn padded(&self, meeting: &Meeting, names: &[String]) -> Vec<String> {
+        let warehouse = &self.job.warehouse;
+        let is_padded = |name: &&String| {
+            let Some(at) = meeting.names.iter().position(|other| other == *name) else { return false };
+            let made = || warehouse.column_type(&meeting.columns[at].value);
+            warehouse.passes_over_blanks(&meeting.types[at].clone().unwrap_or_else(made))
+        };
+        names.iter().filter(is_padded).cloned().collect()
+    }
+
     pub(super) fn tell_of_watermark(&self, from: Option<&str>) {
         let Some(field) = &self.plan.incremental_field else { return };
         let what = match from {
