@@ -9,6 +9,7 @@ pub mod limits;
 mod load;
 mod load_errors;
 mod plan;
+mod refusals;
 mod source;
 mod statement;
 mod unload;

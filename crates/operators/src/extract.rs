@@ -62,7 +62,7 @@ impl Extract {
         }
         let scratch = context.ports.scratch();
         let Read { label, source, opened } = self.read.open(context, None).await?;
-        let Opened { narrowed, mut streams, leaps, proof, read } = opened;
+        let Opened { narrowed, mut streams, leaps, longest, proof, read } = opened;
         let rows = streams.pop().ok_or_else(|| TaskError::Fail("the source gave no answer".to_owned()))?;
         let (written, totals) = unless_cancelled(context, async {
             announce_columns(context, &rows, &mut shape);
@@ -93,9 +93,16 @@ impl Extract {
         if totals.rows == 0 {
             context.info("the answer was empty: what was written holds no rows");
         }
-        let skipped = leaps.skipped_columns();
-        let since = narrowed.since();
-        let result = WrittenFile { file, rows: totals.rows, bytes: totals.bytes, checksum, shape, skipped, since };
+        let result = WrittenFile {
+            file,
+            rows: totals.rows,
+            bytes: totals.bytes,
+            checksum,
+            shape,
+            skipped: leaps.skipped_columns(),
+            longest: longest.found(),
+            since: narrowed.since(),
+        };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))
     }
 }

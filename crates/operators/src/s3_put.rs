@@ -98,6 +98,7 @@ impl S3Put {
             types: Vec::new(),
             personal: std::collections::BTreeMap::new(),
             skipped: Vec::new(),
+            longest: std::collections::BTreeMap::new(),
             since: None,
         };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))

@@ -139,7 +139,7 @@ impl SqlToS3 {
         let split_by = rendered_option("split_by", self.split_by.as_ref())?;
         let split = split_by.as_deref().map(|column| (column, self.readers.into()));
         let Read { label, source, opened } = self.read.open(context, split).await?;
-        let Opened { narrowed, mut streams, leaps, proof, read } = opened;
+        let Opened { narrowed, mut streams, leaps, longest, proof, read } = opened;
         if let Some(first) = streams.first() {
             announce_columns(context, first, &mut shape);
             shape.personal = personal_columns(&read.changed);
@@ -188,6 +188,7 @@ impl SqlToS3 {
             types: shape.types,
             personal: shape.personal,
             skipped: leaps.skipped_columns(),
+            longest: longest.found(),
             since: narrowed.since(),
         };
         serde_json::to_value(result).map(Outcome::with).map_err(|error| TaskError::Fail(error.to_string()))

@@ -221,6 +221,7 @@ fn result_of(to: &ObjectPlace, options: &UnloadOptions, report: &UnloadReport, b
         types: Vec::new(),
         personal: std::collections::BTreeMap::new(),
         skipped: Vec::new(),
+        longest: std::collections::BTreeMap::new(),
         since: None,
     }
 }

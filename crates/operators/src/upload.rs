@@ -187,6 +187,7 @@ fn result_of(object: &ObjectInfo, handed: Option<&WrittenFile>, totals: &Totals)
         types: handed.map(|handed| handed.shape.types.clone()).unwrap_or_default(),
         personal: handed.map(|handed| handed.shape.personal.clone()).unwrap_or_default(),
         skipped: handed.map(|handed| handed.skipped.clone()).unwrap_or_default(),
+        longest: handed.map(|handed| handed.longest.clone()).unwrap_or_default(),
         since: handed.and_then(|handed| handed.since.clone()),
     }
 }

@@ -12,9 +12,12 @@ use crate::parts::csv_quotes::{Quotes, Stray};
 use crate::parts::failure::{data, invalid};
 use crate::parts::rows::{LoadColumn, Refusal, RowSink, Shaper, row_text};
 
-/// Options that only Redshift has a use for, and whose absence changes no row; ROUNDEC is known everywhere.
-const WITHOUT_EFFECT: [&str; 10] = [
+/// Options that only Redshift has a use for, and whose absence changes no row. The first are known everywhere: lines without a
+/// character are passed over in any case.
+const WITHOUT_EFFECT: [&str; 12] = [
     "ROUNDEC",
+    "FILLRECORD",
+    "IGNOREBLANKLINES",
     "IAM_ROLE",
     "CREDENTIALS",
     "REGION",
@@ -131,6 +134,8 @@ pub struct CsvRows<'a> {
     /// Where an empty field without quotes is NULL, and one with them is ''.
     quotes: Option<Quotes>,
     stray: Stray,
+    /// Fields that are missing at the end of a row are empty ones.
+    fills: bool,
     /// The first bytes, until there are as many as a byte order mark has: the reader would look for one in its first input
     /// only, and a quote behind it would not be taken for the first of its field.
     head: Option<Vec<u8>>,
@@ -177,6 +182,7 @@ impl<'a> CsvRows<'a> {
             delimiter,
             quotes: tells_by_quotes.then(|| Quotes::new(delimiter, quote)),
             stray: Stray::new(delimiter, quote),
+            fills: format.other.iter().any(|option| option == "FILLRECORD"),
             head: Some(Vec::new()),
             unpacker: Unpacker::of(format).map_err(|error| unreadable(file, &error))?,
             fields: vec![0; FIRST],
@@ -312,7 +318,8 @@ impl<'a> CsvRows<'a> {
     fn row(&mut self, count: usize, bytes: usize, sink: &mut impl RowSink) -> Result<(), PortError> {
         self.rows += 1;
         let expected = self.shaper.columns().len();
-        if count != expected || self.stray.is_found {
+        let missing = expected.saturating_sub(count);
+        if count > expected || (missing > 0 && !self.fills) || self.stray.is_found {
             let names: Vec<&str> = self.shaper.columns().iter().map(|column| column.name.as_str()).collect();
             let reason = if self.stray.is_found {
                 "text stands behind a closing quote, which would be lost; within quotes a quote is written twice"
@@ -337,6 +344,7 @@ impl<'a> CsvRows<'a> {
         let is_null = |field: usize, length: usize| length == 0 && quotes.is_some_and(|quotes| !quotes.had(field));
         let fields = starts.zip(&self.ends[..count]).enumerate();
         let spans = fields.map(|(field, (start, end))| (!is_null(field, end - start)).then_some((start, *end)));
+        let spans = spans.chain(std::iter::repeat_n(quotes.is_none().then_some((bytes, bytes)), missing));
         self.shaper.shape(&self.fields[..bytes], spans, self.line, sink)
     }
 }
@@ -490,6 +498,20 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_are_missing_at_the_end_are_empty_where_that_is_asked_for() {
+        let other = vec!["FILLRECORD".to_owned()];
+        let file = b"1,a,b\n2,c\n\n3\n";
+        let rows = read(file, &CsvFormat { other: other.clone(), ..CsvFormat::default() }, 4).expect("reads");
+        let cells: Vec<_> = rows.into_iter().map(|(_, cells)| cells).collect();
+        assert_eq!(cells[1], [text("2"), text("c"), None]);
+        assert_eq!(cells[2], [text("3"), text(""), None]);
+        let by_quotes = CsvFormat { null_as: Some(String::new()), other: other.clone(), ..CsvFormat::default() };
+        assert_eq!(read(file, &by_quotes, 4).expect("reads")[2].1, [text("3"), None, None]);
+        let error = read(b"1,a,b,c\n", &CsvFormat { other, ..CsvFormat::default() }, 4).expect_err("too many");
+        assert!(error.message.contains("4 fields where 3 are expected"), "{}", error.message);
+    }
+
+    #[test]
     fn a_quote_that_is_not_closed_swallows_no_rows() {
         let lenient = CsvFormat { max_error: 9, ..CsvFormat::default() };
         let by_quotes = CsvFormat { null_as: Some(String::new()), ..CsvFormat::default() };
@@ -521,9 +543,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused() {
-        let format = CsvFormat { other: vec!["STATUPDATE OFF".into(), "FILLRECORD".into()], ..CsvFormat::default() };
+        let format = CsvFormat { other: vec!["STATUPDATE OFF".into(), "TRIMBLANKS".into()], ..CsvFormat::default() };
         let error = check_format(&format, "PostgreSQL").expect_err("refused");
-        assert!(error.message.contains("with FILLRECORD;"), "{}", error.message);
+        assert!(error.message.contains("with TRIMBLANKS;"), "{}", error.message);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use super::column_limits::keeps_of;
 use super::insert::Inserts;
 use super::load_errors;
-use super::plan::{CopyFrom, LoadPlan, manifest};
+use super::plan::{CopyFrom, LoadPlan, has_option, manifest};
+use super::refusals;
 use crate::parts::dialect::Dialect;
 use crate::parts::doubles;
 use crate::parts::failure::{data, invalid, while_doing};
@@ -72,6 +73,7 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
     let fields = columns;
     let columns: Vec<String> = fields.iter().filter(|name| !request.ignored.contains(name)).cloned().collect();
     check_keys(&request, &columns)?;
+    refusals::check(&request, &table_columns, &fields)?;
     let marker =
         if request.method == LoadMethod::Swap { marker_of_swap(&request.work) } else { marker_of(&request.work) };
     // An earlier try's statements may still be on their way: nothing is decided before they have ended.
@@ -147,6 +149,12 @@ impl Loading<'_> {
             return Ok(LoadReport { rows_read: Some(0), rows_inserted: Some(0), ..LoadReport::default() });
         };
         write_manifest(files, &bucket, &key).await?;
+        if has_option(self.plan.format, "NOLOAD") {
+            let checked = self.session.run("noload", vec![self.plan.copy_straight(from)]).await;
+            remove_manifest(files, bucket, key).await;
+            let report = |results| LoadReport { remote_ids: remote_ids(&[&results]), ..LoadReport::default() };
+            return checked.map(report);
+        }
         let result = match self.copy(files, from, "").await {
             // A COPY that was sent before was taken for this one, but its table was dropped in the meantime.
             Err(error)

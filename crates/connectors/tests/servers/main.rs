@@ -27,6 +27,7 @@ mod rds;
 mod readings;
 mod redshift;
 mod redshift_edges;
+mod redshift_options;
 mod replicas;
 mod row_security;
 mod rules;

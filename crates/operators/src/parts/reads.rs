@@ -3,6 +3,7 @@
 pub mod clocks;
 pub mod expected_columns;
 pub mod incremental;
+pub mod longest;
 pub mod parallel;
 pub mod reading;
 pub mod treatment;

@@ -329,13 +329,13 @@ fn a_load_that_an_earlier_try_committed_is_told() {
 #[test]
 fn other_engines_refuse_what_they_can_not_do() {
     let world = written(json!({}));
-    let options = copy(json!({"copy_options": ["csv", "fillrecord", "statupdate off"]}));
+    let options = copy(json!({"copy_options": ["csv", "trimblanks", "statupdate off"]}));
     assert!(
-        message(world.run("copy", options.clone())).contains("fillrecord has no meaning for sqlite (redshift_dev)")
+        message(world.run("copy", options.clone())).contains("trimblanks has no meaning for sqlite (redshift_dev)")
     );
     *world.engine.lock().unwrap() = "redshift";
     world.run("copy", options).unwrap();
-    assert_eq!(world.loads.lock().unwrap()[0].format.other, ["FILLRECORD", "STATUPDATE OFF"]);
+    assert_eq!(world.loads.lock().unwrap()[0].format.other, ["TRIMBLANKS", "STATUPDATE OFF"]);
 }
 
 #[test]

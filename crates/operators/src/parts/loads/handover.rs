@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::parts::files::mark::FileShape;
 use crate::parts::files::type_codes;
 use crate::parts::reads::incremental::Since;
+use crate::parts::reads::longest::LongTexts;
 use crate::parts::reads::treatment::Personal;
 
 /// The result of `extract`.
@@ -25,6 +26,9 @@ pub struct WrittenFile {
     /// Columns with times that stand in an hour which their clocks skipped: two of them may have become one moment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
+    /// The longest text of each column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub longest: LongTexts,
     /// With `lookback`, where the interval began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Since>,
@@ -63,6 +67,9 @@ pub struct WrittenObject {
     /// As in [`WrittenFile`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
+    /// As in [`WrittenFile`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub longest: LongTexts,
     /// As in [`WrittenFile`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Since>,

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::parts::copying::dotted;
 use crate::parts::loads::copy_options;
-use crate::parts::loads::drift::SchemaDrift;
+use crate::parts::loads::drift::{Added, SchemaDrift, Widened};
 use crate::parts::loads::handover::WrittenObject;
 use crate::parts::loads::loading::{Direct, Handed, Loading, Query};
 use crate::parts::one_select::without_end;
@@ -109,7 +109,9 @@ pub struct LoadParameters {
     #[serde(default)]
     delete_missing: Option<DeleteMissing>,
     /// Options of COPY: `csv`, `parquet`, `gzip`, `ignoreheader 1`, `delimiter ';'`, `null as '\N'`, `emptyasnull`,
-    /// `maxerror 10`, ….
+    /// `maxerror 10`, …. `noload` has Redshift check the files, and loads nothing. `explicit_ids` keeps the values of the rows for an
+    /// IDENTITY column of Redshift, with `append` and `replace`; the files are read twice then. `fillrecord` fills rows
+    /// that are too short: '' in columns of text, NULL in others.
     #[serde(default = "csv")]
     copy_options: Template<OneOrMany>,
     /// What is done when the columns that the file names are not those of the table. By default a column that the table
@@ -247,6 +249,9 @@ impl LoadParameters {
                 if options.is_manifest && self.prefix {
                     problems.add("prefix", "a manifest names its objects; prefix has no meaning with it");
                 }
+                if copy_options::loads_nothing(&options.format) {
+                    self.check_noload(problems);
+                }
                 if self.quarantine.is_some() && is_whole && options.format.max_error == 0 {
                     problems.add(
                         "quarantine",
@@ -254,6 +259,22 @@ impl LoadParameters {
                     );
                 }
             }
+        }
+    }
+
+    /// What would change something all the same, or needs files.
+    fn check_noload(&self, problems: &mut Problems) {
+        let changes = self.schema_drift.added == Added::Add || self.schema_drift.widened == Widened::Widen;
+        let others = [
+            ("delete_missing", self.delete_missing.is_some()),
+            ("schema_drift", changes),
+            ("quarantine", self.quarantine.is_some()),
+        ];
+        for (name, _) in others.iter().filter(|(_, is_there)| *is_there) {
+            problems.add(*name, format!("noload checks the files and changes nothing; leave {name} out"));
+        }
+        if self.query.is_some() {
+            problems.add("copy_options", "noload checks files, and the rows come straight from sql_conn_id");
         }
     }
 

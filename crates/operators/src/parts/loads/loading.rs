@@ -7,10 +7,12 @@ mod late;
 mod learnt;
 mod split_parts;
 mod telling_apart;
+mod too_long;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use millrace_model::ledger::{RowsRead, RowsWritten, WriteMethod};
 use millrace_operator_api::ports::{
     CsvFormat, FileKind, LoadMethod, LoadReport, LoadRequest, LoadRows, ObjectInfo, ObjectRows, TableName, Warehouse,
@@ -155,6 +157,9 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         leaps.tell(context);
     }
     let bytes = bytes.or(report.bytes);
+    if copy_options::loads_nothing(&loading.options.format) {
+        return Ok(checked(context, &loading, &label, (files, bytes), report, started_at));
+    }
     let mut entry = ledger_entry(context, "load", &label, target_label(&loading), started_at);
     entry.read = read;
     entry.written = Some(written_rows(&loading, settled.as_ref().map(Settled::taken)));
@@ -181,6 +186,22 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     let differences = settled.map(|settled| settled.differences).unwrap_or_default();
     let report = LoadReport { rows_deleted: deleted, ..report };
     Ok(Outcome::with(result_of(&report, files, bytes, &differences)))
+}
+
+/// Nothing was loaded, and nobody is to take it for a load.
+fn checked(
+    context: &TaskContext,
+    loading: &Loading,
+    label: &str,
+    (files, bytes): (usize, Option<u64>),
+    report: LoadReport,
+    started_at: DateTime<Utc>,
+) -> Outcome {
+    let mut entry = ledger_entry(context, "check", label, target_label(loading), started_at);
+    (entry.bytes, entry.remote_ids) = (bytes, report.remote_ids);
+    context.reporter.ledger(entry);
+    context.info(format!("noload: {label} fits {}; nothing was loaded", loading.target));
+    Outcome::with(json!({"noload": true, "files": files, "bytes": bytes}))
 }
 
 fn announce(context: &TaskContext, loading: &Loading, label: &str, (files, bytes): (usize, Option<u64>)) {
@@ -243,6 +264,7 @@ async fn prepare(context: &TaskContext, warehouse: &dyn Warehouse, loading: &Loa
     let names = Naming { store: store.as_ref(), told: &told, format: &format, are_given: loading.columns.is_some() };
     let columns = unless_cancelled(context, names.of(&objects, &marks)).await?;
     let settled = file_columns::choose(context, warehouse, loading, columns).await?;
+    too_long::check(context, warehouse, loading, &format, settled.as_ref()).await?;
     let handed = loading.handed.as_ref().and_then(|handed| handed.object.rows);
     let written: Option<u64> = handed.or_else(|| marks.iter().map(|marks| marks.rows).sum::<Option<u64>>());
     Ok(Prepared {

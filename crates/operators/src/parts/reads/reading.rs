@@ -16,6 +16,7 @@ use crate::parts::column_name::require_apart;
 use crate::parts::files::encoding::Proof;
 use crate::parts::reads::expected_columns::ExpectedColumns;
 use crate::parts::reads::incremental::{self, Incremental, Narrowed};
+use crate::parts::reads::longest::Longest;
 use crate::parts::reads::parallel;
 use crate::parts::reads::treatment::{Leaps, Rendered, Treatments};
 use crate::parts::report::{unless_cancelled, while_doing};
@@ -42,6 +43,7 @@ pub struct Opened {
     /// One for each connection that reads.
     pub streams: Vec<RowStream>,
     pub leaps: Leaps,
+    pub longest: Longest,
     pub proof: Proof,
     /// For the ledger.
     pub read: RowsRead,
@@ -72,9 +74,11 @@ pub async fn open(context: &TaskContext, asked: Asked<'_>) -> Result<Opened, Tas
     let mut changed: BTreeMap<String, String> = treating.changes(&first.columns);
     changed.extend(dropped.into_keys().map(|name| (name, DROPPED.to_owned())));
     let (streams, leaps) = treating.apply_all(streams)?;
+    let longest = Longest::default();
+    let streams = longest.watch(streams);
     // Of values that are changed on the way the source knows no hash.
     let proof = if changed.is_empty() { asked.proof } else { Proof::Left };
     let (query, clocks) = (narrowed.query().to_owned(), narrowed.clocks().clone());
     let read = RowsRead { conn_id, query, changed, clocks, ..RowsRead::default() };
-    Ok(Opened { narrowed, streams, leaps, proof, read })
+    Ok(Opened { narrowed, streams, leaps, longest, proof, read })
 }
