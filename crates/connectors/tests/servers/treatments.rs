@@ -231,3 +231,32 @@ async fn rows_without_a_file_are_masked_hashed_and_left_out_too() -> Result<()> 
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_day_that_its_month_does_not_have_is_named_and_can_be_left_out() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run(
+            "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'; CREATE TABLE people (id int, born date, seen datetime); \
+             INSERT INTO people VALUES (1, '2024-02-29', '2024-12-31 10:00:00'), (2, '2024-02-31', '2024-04-31 10:00:00')",
+        )
+        .await?;
+    let read = async |more: Value| Task::new(&world, "sql_to_s3", extract(&source, &more)).run(1).await;
+    let mended = |name: &str| format!("IF(DAYOFMONTH({name}) <= DAYOFMONTH(LAST_DAY({name})), {name}, NULL) AS {name}");
+    for policy in ["error", "null"] {
+        let error = failed(read(json!({"zero_dates": policy})).await)?;
+        assert!(error.contains("row 2, column 2 (born): the date is a day that its month does not have"), "{error}");
+        assert!(error.contains(&mended("born")), "{error}");
+    }
+    let text = async || -> Result<String> {
+        let bytes: Vec<_> = world.store().await?.get("lake", "people.csv").await?.try_collect().await?;
+        Ok(String::from_utf8(bytes.concat())?)
+    };
+    read(json!({"zero_dates": "keep"})).await?;
+    assert_eq!(text().await?, "1,2024-02-29,2024-12-31 10:00:00\n2,2024-02-31,2024-04-31 10:00:00\n");
+    // What the message says.
+    read(json!({"query": format!("SELECT id, {}, {} FROM people", mended("born"), mended("seen"))})).await?;
+    assert_eq!(text().await?, "1,2024-02-29,2024-12-31 10:00:00\n2,\\N,\\N\n");
+    Ok(())
+}

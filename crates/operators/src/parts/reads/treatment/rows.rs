@@ -216,7 +216,9 @@ impl Work {
         Err(PortError::new(
             PortErrorKind::Invalid,
             format!(
-                "row {row}, column {} ({name}): the date is a day that its month does not have, which no other database takes;                  mend it at the source, or in the query (IF(LAST_DAY({name}) IS NULL, NULL, {name}) AS {name}); zero_dates: keep                  leaves it as it is",
+                "row {row}, column {} ({name}): the date is a day that its month does not have, which no other database takes; \
+                 mend it at the source, or in the query (IF(DAYOFMONTH({name}) <= DAYOFMONTH(LAST_DAY({name})), {name}, NULL) AS \
+                 {name}); zero_dates: keep leaves it as it is",
                 column + 1,
             ),
         ))
