@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::parts::copying::config::{TablePlan, Tables};
+use crate::parts::copying::config::{TablePlan, Tables, WatermarkOp};
 use crate::parts::copying::staging::StagingPlace;
 use crate::parts::copying::table::{Job, copy};
 use crate::parts::parameter::{is_blank, rendered, rendered_option, rendered_text, written};
@@ -114,6 +114,13 @@ impl Operator for TableCopy {
         for (index, table) in tables.iter().enumerate() {
             let place = if tables.len() == 1 { "tables.".to_owned() } else { format!("tables.{index}.") };
             table.check(&place, self.hash_conn_id.is_some(), problems);
+            if self.limit.is_some() && table.watermark_op == WatermarkOp::Above {
+                problems.add(
+                    format!("{place}watermark_op"),
+                    "with a limit, rows that share the last value of a copy may be left for the next one, and '>' would pass over \
+                     them: use '>='",
+                );
+            }
             if let Some(target) = written(table.target.as_ref().unwrap_or(&table.source)) {
                 if targets.contains(&target) {
                     problems.add(format!("{place}target"), format!("{target} is the target of two tables"));
@@ -133,19 +140,12 @@ impl TableCopy {
         let source_conn_id = rendered_text("source_conn_id", &self.source_conn_id)?;
         let target_conn_id = rendered_text("target_conn_id", &self.target_conn_id)?;
         let plans: Vec<TablePlan> = self.tables.0.iter().map(|table| table.rendered()).collect::<Result<_, _>>()?;
-        for (at, plan) in plans.iter().enumerate() {
-            if plans[..at].iter().any(|other| other.target == plan.target) {
-                return Err(TaskError::Fail(format!(
-                    "tables.{at}.target: {} is the target of two tables, and one would be taken for the other",
-                    plan.target
-                )));
-            }
-        }
         let hash_key = match rendered_option("hash_conn_id", self.hash_conn_id.as_ref())? {
             Some(conn_id) => Some(HashKey::of(context, conn_id).await?),
             None => None,
         };
         let warehouse = context.ports.warehouse(context, &target_conn_id).await?;
+        one_target_each(&plans, warehouse.engine())?;
         let staging = match (&self.s3_staging, &self.s3_conn_id) {
             (Some(address), Some(conn_id)) => Some(Staging {
                 conn_id: rendered_text("s3_conn_id", conn_id)?,
@@ -204,4 +204,26 @@ impl TableCopy {
         let may_help = failed.iter().any(|error| matches!(error, TaskError::Retry(_)));
         Err(if may_help { TaskError::Retry(text) } else { TaskError::Fail(text) })
     }
+}
+
+/// Two tables of one name would take each other's rows for their own.
+fn one_target_each(plans: &[TablePlan], engine: &str) -> Result<(), TaskError> {
+    let tells_case = engine == "postgres";
+    for (at, plan) in plans.iter().enumerate() {
+        let name = plan.target.to_string();
+        for other in plans[..at].iter().map(|other| other.target.to_string()) {
+            if name == other {
+                return Err(TaskError::Fail(format!(
+                    "tables.{at}.target: {name} is the target of two tables, and one would be taken for the other"
+                )));
+            }
+            if !tells_case && name.eq_ignore_ascii_case(&other) {
+                return Err(TaskError::Fail(format!(
+                    "tables.{at}.target: {name} and {other} are one table, because {engine} does not tell names by their case: \
+                     give one of them a `target` of another name"
+                )));
+            }
+        }
+    }
+    Ok(())
 }

@@ -49,6 +49,29 @@ fn mistakes_are_found_when_the_file_is_read() {
     let found = problems("table_copy", twice);
     assert!(found.contains("tables.1.target: raw.t is the target of two tables"), "{found}");
     assert!(found.contains("max_parallel_tables is 0"), "{found}");
+    let merged = json!({ "sync_mode": "incremental_sync", "incremental_field": "at", "watermark_op": ">" });
+    let mut limited = copying(merged);
+    limited["limit"] = json!(100);
+    let found = problems("table_copy", limited);
+    assert!(found.contains("watermark_op: with a limit, rows that share the last value"), "{found}");
+}
+
+#[test]
+fn tables_that_differ_by_their_case_alone_are_one_where_case_does_not_count() {
+    let tables = json!({
+        "source_conn_id": "s", "target_conn_id": "w", "tables": [
+            { "source": "public.Orders", "target": "raw.Orders", "primary_key": "id", "verify": [] },
+            { "source": "public.orders", "target": "raw.orders", "primary_key": "id", "verify": [] }
+        ]
+    });
+    for (engine, are_one) in [("redshift", true), ("sqlite", true), ("postgres", false)] {
+        let world = orders();
+        *world.engine.lock().unwrap() = engine;
+        let ended = world.run("table_copy", tables.clone());
+        let said = ended.map(|_| String::new()).unwrap_or_else(|error| error.to_string());
+        assert_eq!(said.contains("raw.orders and raw.Orders are one table"), are_one, "{engine}: {said}");
+        assert_eq!(world.loads.lock().unwrap().is_empty(), are_one, "{engine}");
+    }
 }
 
 /// Every key that the original knew, with its values as they stood there.
