@@ -98,6 +98,8 @@ pub struct Upsert<'a> {
     pub columns: &'a [String],
     pub keys: &'a [String],
     pub order_key: Option<&'a String>,
+    /// An incoming row whose order key is NULL or an empty text overwrites any.
+    pub null_is_newest: bool,
     /// What tells one row from another: `tableoid` and `ctid` (a `ctid` alone repeats over partitions), or `rowid`.
     pub row_address: &'a [&'a str],
     /// What the rows of staging came in order of: a column of their own, or `ctid` where that grows.
@@ -106,6 +108,11 @@ pub struct Upsert<'a> {
     pub overriding: &'a str,
     /// Behind the order key wherever it is compared: ` COLLATE …`, or nothing.
     pub collation: &'a str,
+}
+
+/// SQL: the row has NULL or an empty text there, whatever the column is.
+pub fn has_no_value(row: &str, quoted: &str) -> String {
+    format!("COALESCE(CAST({row}.{quoted} AS VARCHAR), '') = ''")
 }
 
 impl Upsert<'_> {
@@ -177,9 +184,15 @@ impl Upsert<'_> {
         let not_newer = self.order_key.map(|key| {
             let key = quote(key);
             // A comparison with NULL is neither true nor false: NULL is lowest, and the incoming row wins a tie.
-            format!(" AND (t.{key} IS NULL OR t.{key} <= s.{key}{})", self.collation)
+            let newest = self.unless_null("s", &key);
+            format!(" AND (t.{key} IS NULL OR t.{key} <= s.{key}{}{newest})", self.collation)
         });
         format!("{}{}", same_keys("t", "s", self.keys), not_newer.unwrap_or_default())
+    }
+
+    /// What else lets an incoming row overwrite: that its order key is NULL or an empty text, where that makes it the newest.
+    fn unless_null(&self, incoming: &str, key: &str) -> String {
+        if self.null_is_newest { format!(" OR {}", has_no_value(incoming, key)) } else { String::new() }
     }
 
     /// Selects of the rows `t` that [`update`](Self::update) is to overwrite, with the incoming ones `s`, those that meet a
@@ -219,7 +232,8 @@ impl Upsert<'_> {
             .collect();
         let not_newer = self.order_key.map(|key| {
             let key = quote(key);
-            format!(" WHERE {existing}.{key} IS NULL OR {existing}.{key} <= excluded.{key}")
+            let newest = self.unless_null("excluded", &key);
+            format!(" WHERE {existing}.{key} IS NULL OR {existing}.{key} <= excluded.{key}{newest}")
         });
         let action = if assignments.is_empty() {
             "DO NOTHING".to_owned()

@@ -264,6 +264,7 @@ impl Loading<'_> {
                 columns: names,
                 keys,
                 order_key: order_key.as_ref(),
+                null_is_newest: self.request.null_is_newest,
                 row_address: &["tableoid", CTID],
                 sequence: &sequence,
                 overriding: "OVERRIDING SYSTEM VALUE ",

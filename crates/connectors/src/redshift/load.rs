@@ -118,6 +118,7 @@ pub async fn load(session: &dyn Session, options: &Options<'_>, request: LoadReq
             marker: &marker,
             also: &request.also,
             late_before: request.late_before.as_deref(),
+            null_is_newest: request.null_is_newest,
             unique_by: &request.unique_by,
             is_own_table: request.is_own_table,
             hash: &hash,

@@ -13,7 +13,7 @@ use crate::parts::dialect::Dialect;
 use crate::parts::doubles;
 use crate::parts::session::{guard_marker, insert_marker};
 use crate::parts::sql::{self, keys_not_null, list, list_of, quote, table};
-use crate::parts::upsert::{SEQUENCE, TextOrder, count_late};
+use crate::parts::upsert::{SEQUENCE, TextOrder, count_late, has_no_value};
 use crate::redshift::blanks::Blanks;
 use crate::redshift::limits::Limit;
 
@@ -42,6 +42,8 @@ pub struct LoadPlan<'a> {
     pub also: &'a [String],
     /// Rows below it are counted where they are new or newer: see `LoadRequest`.
     pub late_before: Option<&'a str>,
+    /// See `LoadRequest`.
+    pub null_is_newest: bool,
     /// Columns of which no two rows may have the same values.
     pub unique_by: &'a [String],
     /// The target itself takes the rows as they come.
@@ -465,7 +467,11 @@ impl LoadPlan<'_> {
         }
         let mut is_updated = blanks.same(&target, "i", keys);
         if let Some(key) = order_key.map(|key| quote(key)) {
-            let is_newer = format!("{target}.{key} IS NOT NULL AND (i.{key} IS NULL OR {target}.{key} > i.{key})");
+            let is_newer = if self.null_is_newest {
+                format!("{target}.{key} IS NOT NULL AND NOT {} AND {target}.{key} > i.{key}", has_no_value("i", &key))
+            } else {
+                format!("{target}.{key} IS NOT NULL AND (i.{key} IS NULL OR {target}.{key} > i.{key})")
+            };
             is_updated.push_str(&format!(" AND NOT ({is_newer})"));
         }
         let is_new = format!("NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {})", blanks.same("t", "i", keys));

@@ -198,6 +198,7 @@ async fn publish(
                 columns: names,
                 keys,
                 order_key: order_key.as_ref(),
+                null_is_newest: request.null_is_newest,
                 row_address: &address,
                 sequence: &sequence,
                 overriding: "",

@@ -277,6 +277,7 @@ pub fn again(request: &LoadRequest) -> LoadRequest {
         also: request.also.clone(),
         expected_rows: request.expected_rows,
         late_before: request.late_before.clone(),
+        null_is_newest: request.null_is_newest,
         work: request.work.clone(),
     }
 }

@@ -173,6 +173,9 @@ pub struct LoadRequest {
     /// Of an upsert with an order key, a value of it as the table writes it: how far an earlier reading had come. Incoming rows
     /// below it that the table does not have, or has an older version of, are counted in [`LoadReport::rows_late`].
     pub late_before: Option<String>,
+    /// Of an upsert with an order key: an incoming row where it is NULL or an empty text is what the source holds now, not
+    /// its oldest state, and overwrites the row with its keys.
+    pub null_is_newest: bool,
     pub work: WorkId,
 }
 
@@ -195,6 +198,7 @@ impl LoadRequest {
             also: Vec::new(),
             expected_rows: None,
             late_before: None,
+            null_is_newest: false,
             work,
         }
     }

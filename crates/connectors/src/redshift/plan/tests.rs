@@ -36,6 +36,7 @@ fn with_plan<T>(method: &LoadMethod, format: &CsvFormat, look: impl FnOnce(&Load
         }),
         also: &[],
         late_before: None,
+        null_is_newest: false,
         unique_by: &[],
         is_own_table: false,
         marker: "home/dag/run/task/-1/0",

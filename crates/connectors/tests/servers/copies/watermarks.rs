@@ -165,6 +165,11 @@ async fn a_row_that_does_not_say_when_it_changed_is_copied_too() -> Result<()> {
                 let place = target.place(&target.quoted(&format!("t_{field}")));
                 let rows = target.rows(&format!("SELECT id, v FROM {place} ORDER BY id")).await?;
                 assert_eq!(rows, [some(&["1", "a"]), some(&["2", "changed"]), some(&["3", "new"])], "{pair}");
+                // A value that is taken away is a change.
+                source.run(&format!("UPDATE t SET v = 'undated', {field} = {none} WHERE id = 1")).await?;
+                copy(json!({})).await?;
+                let rows = target.rows(&format!("SELECT v FROM {place} WHERE id = 1")).await?;
+                assert_eq!(rows, [some(&["undated"])], "{pair}");
             }
         }
     }

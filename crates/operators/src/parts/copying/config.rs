@@ -43,7 +43,8 @@ pub struct TableConfig {
     #[serde(default)]
     pub incremental_field_type: FieldType,
     /// What becomes of rows whose incremental field is NULL (or an empty text) once the target has rows. No value says whether
-    /// such a row is new, so `read` (default) reads all of them at every copy, and merges them: that costs as much as there are.
+    /// such a row is new, so `read` (default) reads all of them at every copy, and each overwrites the row with its key: that
+    /// costs as much as there are.
     /// Where there are many (`updated_at` that stays NULL until the first change) give them a value, `SELECT *,
     /// COALESCE(updated_at, created_at) AS changed_at` in `custom_select` with that as `incremental_field`. `ignore` never
     /// reads them again, nor one that came later. With `limit` they are not read.

@@ -97,6 +97,7 @@ pub struct Converter {
     pub bytes: u64,
     scratch: String,
     highest: Option<Highest>,
+    merges: bool,
 }
 
 /// The highest value of a column so far.
@@ -186,7 +187,13 @@ impl Converter {
             bytes: 0,
             scratch: String::new(),
             highest: None,
+            merges: false,
         }
+    }
+
+    /// Rows are merged by their keys: each has to have all of them.
+    pub fn merges(&mut self) {
+        self.merges = true;
     }
 
     /// Remembers the highest value of a column, as it goes into the target.
@@ -235,6 +242,11 @@ impl Converter {
         let batch = if self.needs_rewriting(&batch) { self.rewritten(&batch)? } else { batch };
         if let Some(highest) = &mut self.highest {
             highest.look(&batch);
+        }
+        if self.merges
+            && let Some(unnamed) = self.names.unnamed(&batch, self.rows)
+        {
+            return Err(unnamed);
         }
         self.rows += rows;
         self.bytes += bytes;
@@ -422,6 +434,33 @@ fn plus_one(number: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_that_is_merged_has_all_of_its_key() {
+        let columns = [SourceColumn::text("id"), SourceColumn::text("v")];
+        let keys = ["id".to_owned()];
+        let shape = Shape {
+            columns: &columns,
+            target_types: &[None, None],
+            primary_key: &keys,
+            empty_as_null: false,
+            removes_nul: false,
+            decimals: Decimals::Error,
+            formats: None,
+            show_values: false,
+        };
+        let batch = || {
+            let mut batch = RowBatch::new(2);
+            [Some(&b"1"[..]), None, None, Some(b"b")].into_iter().for_each(|cell| batch.push(cell));
+            batch
+        };
+        let mut copied = Converter::new(&shape);
+        assert!(copied.convert(batch()).is_ok());
+        let mut merged = Converter::new(&shape);
+        merged.merges();
+        let said = merged.convert(batch()).expect_err("the second row has no id").to_string();
+        assert!(said.contains("row 2") && said.contains("id") && said.contains("anew with every copy"), "{said}");
+    }
 
     fn as_integer(text: &str, decimals: Decimals) -> Option<String> {
         let mut out = String::new();

@@ -22,7 +22,7 @@ use millrace_operator_api::{TaskContext, TaskError, WorkId};
 use serde_json::{Value, json};
 
 use super::checksum::Summing;
-use super::config::{Deletes, SyncMode, TablePlan};
+use super::config::{Deletes, IncrementalNulls, SyncMode, TablePlan};
 use super::convert::Converter;
 use super::deletes::{forget_earlier, work_of_keys};
 use super::select::Question;
@@ -393,6 +393,8 @@ impl TableCopying<'_> {
                 .map(|until| watermark::keep(&*job.warehouse, plan, &job.source_conn_id, self.context, until))
                 .unwrap_or_default(),
             late_before: bounds.late_before.clone(),
+            // Whoever takes the value away from a row has changed it.
+            null_is_newest: plan.incremental_nulls == IncrementalNulls::Read,
             ..LoadRequest::new(plan.target.clone(), method.clone(), rows, self.work())
         };
         self.context.info(format!("{} ({})", self.at("copy"), plan.sync_mode.name()));

@@ -18,7 +18,7 @@ use crate::parts::loads::unknown_clock::{self, Pair};
 use crate::parts::report::while_doing;
 
 /// Files whose ends are read at one time.
-const FILES_AT_ONCE: usize = 16;
+pub const FILES_AT_ONCE: usize = 16;
 /// What stands behind the metadata of a Parquet file: their length in four bytes, and `PAR1`.
 const PARQUET_END: u64 = 8;
 /// Far more than the metadata of a thousand columns in a thousand row groups.
@@ -140,7 +140,8 @@ fn parquet_type(field: &Type) -> ValueType {
     }
 }
 
-async fn bytes_of(
+/// Those of an object that is still what it was when it was found.
+pub async fn bytes_of(
     store: &dyn ObjectStore,
     object: &ObjectInfo,
     range: std::ops::Range<u64>,

@@ -84,7 +84,8 @@ pub struct LoadParameters {
     /// The table's name, without schema.
     table: Template<String>,
     /// The names of the table's columns, in the file's order. Left out: the names that the file remembers (a Parquet file
-    /// always does), or else, for a foreign CSV file, all columns of the table in their order.
+    /// always does), or else, for a foreign CSV file, all columns of the table in their order; a header with the same names in
+    /// another order (`ignoreheader 1`) is refused.
     #[serde(default)]
     columns: Option<Template<Vec<String>>>,
     /// `append` (default of `copy`), `replace`, `swap` or `upsert`.

@@ -2,6 +2,7 @@
 
 mod deleting;
 mod direct;
+mod foreign_header;
 mod found;
 mod late;
 mod learnt;
@@ -135,6 +136,7 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         also: Vec::new(),
         expected_rows: written,
         late_before: late::before(&loading),
+        null_is_newest: false,
         quarantine: loading.quarantine.clone(),
         show_values: loading.show_values,
         known_by: Vec::new(),
@@ -263,6 +265,12 @@ async fn prepare(context: &TaskContext, warehouse: &dyn Warehouse, loading: &Loa
     check_engine(warehouse.engine(), loading, &format)?;
     let names = Naming { store: store.as_ref(), told: &told, format: &format, are_given: loading.columns.is_some() };
     let columns = unless_cancelled(context, names.of(&objects, &marks)).await?;
+    let are_foreign = loading.columns.is_none() && columns.iter().all(|columns| columns.names.is_empty());
+    if are_foreign {
+        let files = (&format, objects.as_slice());
+        let looked = foreign_header::refuse_other_order(store.as_ref(), warehouse, &loading.target, files);
+        unless_cancelled(context, looked).await?;
+    }
     let settled = file_columns::choose(context, warehouse, loading, columns).await?;
     too_long::check(context, warehouse, loading, &format, settled.as_ref()).await?;
     let handed = loading.handed.as_ref().and_then(|handed| handed.object.rows);

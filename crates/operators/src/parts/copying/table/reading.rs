@@ -241,6 +241,9 @@ impl TableCopying<'_> {
         if let Some(index) = columns.iter().position(is_field) {
             converter.remember_highest(index, plan.incremental_field_type == FieldType::Integer);
         }
+        if plan.sync_mode == SyncMode::IncrementalSync {
+            converter.merges();
+        }
         converter
     }
 

@@ -38,6 +38,21 @@ impl RowNames {
         PortError::new(PortErrorKind::Data, format!("{place}: the value {value} {why}"))
     }
 
+    /// A row that its keys do not name, because one of them is NULL: whoever goes by them takes it for a new one each time.
+    pub fn unnamed(&self, batch: &RowBatch, before: u64) -> Option<PortError> {
+        let is_missing =
+            |row: usize| self.keys.iter().find(|key| batch.cell(row, **key).is_none()).map(|key| (row, *key));
+        let (row, key) = (0..batch.len()).find_map(is_missing)?;
+        let place = self.place(batch, (row, before), key);
+        Some(PortError::new(
+            PortErrorKind::Data,
+            format!(
+                "{place}: the value is NULL, and the column is one of the primary_key: such a row would come in anew with every \
+                 copy; give it a value in a custom_select (COALESCE), leave such rows out, or name columns that are never NULL"
+            ),
+        ))
+    }
+
     /// A value that is NULL, or becomes it, where none may be.
     pub fn missing(&self, batch: &RowBatch, (row, before): (usize, u64), column: usize) -> PortError {
         let place = self.place(batch, (row, before), column);

@@ -1,0 +1,122 @@
+//! The header of a file that somebody else wrote, which COPY passes over: where it names the table's columns in another
+//! order, the fields would go into the wrong ones.
+
+use csv_core::{ReadRecordResult, ReaderBuilder};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use millrace_operator_api::TaskError;
+use millrace_operator_api::ports::{Column, CsvFormat, FileKind, ObjectInfo, ObjectStore, TableName, Warehouse};
+
+use crate::parts::loads::drift::described;
+use crate::parts::loads::file_columns::{FILES_AT_ONCE, bytes_of};
+use crate::parts::report::while_doing;
+
+/// A header that is longer is not looked at.
+const LONGEST: u64 = 64 << 10;
+
+/// Refuses such files. The columns of a table that names none of them are no matter of this.
+pub async fn refuse_other_order(
+    store: &dyn ObjectStore,
+    warehouse: &dyn Warehouse,
+    target: &TableName,
+    (format, objects): (&CsvFormat, &[ObjectInfo]),
+) -> Result<(), TaskError> {
+    if format.kind != FileKind::Csv || format.ignore_header == 0 || format.gzip || format.zstd {
+        return Ok(());
+    }
+    let table = described(warehouse, target, &[]).await?;
+    let headers: Vec<_> = objects.iter().map(|object| header(store, format, object)).collect();
+    let headers: Vec<Option<Vec<String>>> = stream::iter(headers).buffered(FILES_AT_ONCE).try_collect().await?;
+    for (object, names) in objects.iter().zip(headers) {
+        if let Some(names) = names.filter(|names| is_other_order(names, &table)) {
+            return Err(TaskError::Fail(format!(
+                "the header of {} names the columns of {target} in another order ({}), and fields go into columns by their place: \
+                 list them in `columns` as they stand in the file",
+                object.url(),
+                names.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The last of the lines that are passed over, where it is one.
+async fn header(
+    store: &dyn ObjectStore,
+    format: &CsvFormat,
+    object: &ObjectInfo,
+) -> Result<Option<Vec<String>>, TaskError> {
+    if object.size == 0 {
+        return Ok(None);
+    }
+    let start = bytes_of(store, object, 0..object.size.min(LONGEST)).await;
+    let start = start.map_err(|error| while_doing(&format!("reading the header of {}", object.url()), error))?;
+    Ok(record(start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start), format))
+}
+
+/// The fields of the record before the first that is loaded. `None`: it does not end here.
+fn record(mut bytes: &[u8], format: &CsvFormat) -> Option<Vec<String>> {
+    let one = |given: Option<char>, usual: u8| given.map_or(Some(usual), |given| u8::try_from(given).ok());
+    let mut reader =
+        ReaderBuilder::new().delimiter(one(format.delimiter, b',')?).quote(one(format.quote, b'"')?).build();
+    let mut fields = vec![0; bytes.len()];
+    let mut ends = vec![0; bytes.len()];
+    for number in 1..=format.ignore_header {
+        let (result, read, _, count) = reader.read_record(bytes, &mut fields, &mut ends);
+        if result != ReadRecordResult::Record {
+            return None;
+        }
+        if number == format.ignore_header {
+            let starts = std::iter::once(0).chain(ends.iter().copied());
+            let cells = starts.zip(&ends[..count]).map(|(start, end)| String::from_utf8_lossy(&fields[start..*end]));
+            return Some(cells.map(|cell| cell.trim().to_owned()).collect());
+        }
+        bytes = &bytes[read..];
+    }
+    None
+}
+
+fn is_other_order(names: &[String], table: &[Column]) -> bool {
+    let lower = |name: &str| name.to_lowercase();
+    let (named, there): (Vec<String>, Vec<String>) =
+        (names.iter().map(|name| lower(name)).collect(), table.iter().map(|column| lower(&column.name)).collect());
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort();
+        names
+    };
+    named != there && sorted(&named) == sorted(&there)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_before_the_rows_is_the_header() {
+        let read = |text: &str, lines: u32, delimiter: Option<char>| {
+            record(text.as_bytes(), &CsvFormat { ignore_header: lines, delimiter, ..CsvFormat::default() })
+        };
+        let names = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(read("last, first\nKim,Min\n", 1, None), names(&["last", "first"]));
+        assert_eq!(read("made today\n\"la;st\";first\r\nKim;Min\n", 2, Some(';')), names(&["la;st", "first"]));
+        assert_eq!(read("one line that does not end", 1, None), None);
+        assert_eq!(read("a\n", 2, None), None);
+    }
+
+    #[test]
+    fn only_the_same_names_in_another_order_are_refused() {
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            type_name: "text".to_owned(),
+            is_nullable: true,
+            default: None,
+        };
+        let table = [column("first"), column("last")];
+        let is_other =
+            |names: &[&str]| is_other_order(&names.iter().map(ToString::to_string).collect::<Vec<_>>(), &table);
+        assert!(is_other(&["last", "FIRST"]));
+        assert!(!is_other(&["First", "Last"]));
+        assert!(!is_other(&["Vorname", "Name"]), "names of their own may mean anything");
+        assert!(!is_other(&["last"]), "the load itself counts the fields");
+    }
+}
