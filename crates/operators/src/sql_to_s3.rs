@@ -204,6 +204,6 @@ async fn write_whole(
 ) -> Result<(ObjectInfo, Totals), TaskError> {
     let known = Known { shape: Some(shape), ..Known::default() };
     let written = publish(context, to, claim.only_if_absent, file, known).await?;
-    remove_replaced_parts(context, to, claim).await;
+    remove_replaced_parts(context, to, claim, &[]).await;
     Ok(written)
 }

@@ -125,7 +125,7 @@ impl Upload {
             handed.as_ref().map(|handed| handed.bytes),
         );
         let (object, totals) = publish(context, &to, claim.only_if_absent, stream, known).await?;
-        remove_replaced_parts(context, &to, &claim).await;
+        remove_replaced_parts(context, &to, &claim, &[]).await;
         let result = result_of(&object, handed.as_ref(), &totals);
         let mut entry = ledger_entry(context, "upload", format!("file {name}"), object.url(), started_at);
         entry.rows_read = result.rows;

@@ -261,6 +261,20 @@ fn parts_go_where_their_list_goes() {
 }
 
 #[test]
+fn parts_of_a_list_that_is_replaced_go_with_it() {
+    let to_archive = json!({"s3_bucket": "b", "s3_key": "n", "dest_key": "arch", "replace": true});
+    let world = numbers(2_500);
+    world.run("sql_to_s3", split(json!({}))).unwrap();
+    world.run("s3_copy", to_archive.clone()).unwrap();
+    let first: Vec<String> = listed_in(&world, "arch").into_iter().map(|(key, ..)| key).collect();
+    world.put_stranger("arch.parts/1", "somebody's own");
+    world.put_stranger("n", "an object of another's");
+    world.run("s3_copy", to_archive).unwrap();
+    let left: Vec<String> = world.keys().into_iter().filter(|key| key.starts_with("arch")).collect();
+    assert_eq!(left, ["arch", "arch.parts/1"], "without {first:?}");
+}
+
+#[test]
 fn parts_are_removed_with_their_list() {
     let world = numbers(2_500);
     world.run("sql_to_s3", split(json!({}))).unwrap();

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use crate::parts::files::manifest::{self, FOLDER};
 use crate::parts::files::mark;
 use crate::parts::files::place::PlaceFields;
+use crate::parts::files::publishing::{Claim, Destination};
+use crate::parts::files::splitting::remove_replaced_parts;
 use crate::parts::parameter::{is_blank, rendered_option, rendered_text};
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
 
@@ -274,6 +276,10 @@ impl Relocation<'_> {
         let mut metadata = mark::metadata(context, None, None, None);
         metadata.extend([mark::origin(from)]);
         let only_if_absent = existing.is_none() && !self.replace;
+        let listed = match existing.as_ref().filter(|there| mark::is_manifest(there)) {
+            Some(list) => manifest::places(store, list).await?,
+            None => Vec::new(),
+        };
         let copied = match manifest::at(store, &from.bucket, &from.key).await? {
             Some(list) => {
                 let text =
@@ -298,7 +304,8 @@ impl Relocation<'_> {
             }
         };
         match copied {
-            Ok(()) => Ok(()),
+            Ok(()) if listed.is_empty() => Ok(()),
+            Ok(()) => remove_parts_of_before(context, store, to, listed).await,
             // The answer to our own copying may have been lost, and the repetition refused.
             Err(error) if error.kind == PortErrorKind::AlreadyExists => match look(store, to).await? {
                 Some(there) if mark::is_of_this_try(context, &there) && mark::is_copy_of(&there, from) => Ok(()),
@@ -307,6 +314,22 @@ impl Relocation<'_> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// A list was there, whose parts nobody finds any more: all but those that the one there now names too.
+async fn remove_parts_of_before(
+    context: &TaskContext,
+    store: &dyn ObjectStore,
+    place: &ObjectPlace,
+    listed: Vec<(String, String)>,
+) -> Result<(), TaskError> {
+    let kept: Vec<String> = match manifest::at(store, &place.bucket, &place.key).await? {
+        Some(list) => manifest::places(store, &list).await?.into_iter().map(|(_, key)| key).collect(),
+        None => Vec::new(),
+    };
+    let to = Destination { store, bucket: place.bucket.clone(), key: place.key.clone(), replace: true };
+    remove_replaced_parts(context, &to, &Claim { only_if_absent: false, listed }, &kept).await;
+    Ok(())
 }
 
 /// Where an object under `from` comes to.

@@ -55,8 +55,8 @@ pub async fn publish_parts(
 }
 
 /// Takes away the parts of a list that a single object has replaced.
-pub async fn remove_replaced_parts(context: &TaskContext, to: &Destination<'_>, claim: &Claim) {
-    Place::new(context, to).remove_replaced(claim, &[]).await;
+pub async fn remove_replaced_parts(context: &TaskContext, to: &Destination<'_>, claim: &Claim, kept: &[String]) {
+    Place::new(context, to).remove_replaced(claim, kept).await;
 }
 
 /// The parts' folders: `<key>.parts/<work>-<try>/`.
