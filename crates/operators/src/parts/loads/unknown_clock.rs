@@ -13,14 +13,23 @@ pub struct Pair<'a> {
 
 /// Whether some of the values may be such times.
 pub fn has_clocks(values: &[ValueType]) -> bool {
-    values.contains(&ValueType::Timestamp { zoned: false })
+    values.iter().any(is_clock)
+}
+
+/// Such a time, or an array of them.
+fn is_clock(value: &ValueType) -> bool {
+    match value {
+        ValueType::Timestamp { zoned } => !zoned,
+        ValueType::Array { of } => is_clock(of),
+        _ => false,
+    }
 }
 
 /// Refuses them. `mend` says where the zone is said.
 pub fn refuse<'a>(target: &TableName, pairs: impl IntoIterator<Item = Pair<'a>>, mend: &str) -> Result<(), TaskError> {
     let unknown: Vec<String> = pairs
         .into_iter()
-        .filter(|pair| *pair.value == ValueType::Timestamp { zoned: false } && is_moment_type(pair.type_name))
+        .filter(|pair| is_clock(pair.value) && is_moment_type(pair.type_name))
         .map(|pair| format!("{} ({})", pair.name, pair.type_name))
         .collect();
     if unknown.is_empty() {
@@ -46,7 +55,13 @@ mod tests {
 
     #[test]
     fn columns_of_moments_are_known_by_the_names_of_every_engine() {
-        for name in ["timestamptz", "timestamp with time zone", "timestamp(3) with time zone", "TIMESTAMPTZ"] {
+        for name in [
+            "timestamptz",
+            "timestamp with time zone",
+            "timestamp(3) with time zone",
+            "timestamp with time zone[]",
+            "TIMESTAMPTZ",
+        ] {
             assert!(is_moment_type(name), "{name}");
         }
         for name in [

@@ -34,7 +34,17 @@ impl Change {
     fn between(before: Option<&str>, now: Option<&str>) -> Option<Self> {
         let zone = |name: Option<&str>| name.map_or(Some(Tz::UTC), |name| name.parse::<Tz>().ok());
         let change = Self { before: zone(before)?, now: zone(now)? };
-        (change.before != change.now).then_some(change)
+        change.tells().then_some(change)
+    }
+
+    /// Whether the clocks have told different times since 2000: `Asia/Seoul` and `Asia/Tokyo` have not.
+    fn tells(self) -> bool {
+        const START: i64 = 946_684_800;
+        const HALF_MONTHS: i64 = 24 * 40;
+        self.before != self.now
+            && (0..HALF_MONTHS)
+                .filter_map(|at| DateTime::from_timestamp(START + at * 15 * 86_400, 0))
+                .any(|at| self.ahead(at) != TimeDelta::zero())
     }
 
     /// Of the values that are written, which become UTC.
@@ -66,7 +76,9 @@ impl Change {
             Tz::UTC => "is written as it stands".to_owned(),
             zone => format!("is one of {zone}"),
         };
-        let what = if ahead > TimeDelta::zero() {
+        let what = if ahead.is_zero() {
+            "has other times wherever their clocks differ".to_owned()
+        } else if ahead > TimeDelta::zero() {
             format!("is {length} ahead: rows that change within {length} would be taken for older than they are")
         } else {
             format!("is {length} behind: older versions of rows would be taken for newer")
@@ -137,6 +149,12 @@ mod tests {
         assert_eq!(change(None, None), None);
         assert_eq!(change(Some("UTC"), None), None);
         assert_eq!(change(Some("Asia/Seoul"), Some("Asia/Seoul")), None);
+        for alias in ["Asia/Tokyo", "ROK"] {
+            assert_eq!(change(Some("Asia/Seoul"), Some(alias)), None, "{alias} tells the same times");
+        }
+        let london = change(None, Some("Europe/London")).expect("another clock in summer");
+        let winter = "2026-01-01T00:00:00Z".parse().expect("a moment");
+        assert!(london.told("at", winter).ends_with("what was loaded has other times wherever their clocks differ"));
         let seoul = change(None, Some("Asia/Seoul")).expect("another clock");
         let at = "2026-01-01T00:00:00Z".parse().expect("a moment");
         assert_eq!(
