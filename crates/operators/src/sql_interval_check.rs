@@ -40,7 +40,7 @@ pub struct SqlIntervalCheck {
     /// The day to check. Left out: the date of the run's logical date, in UTC.
     #[serde(default)]
     date: Option<Template<String>>,
-    /// `max_over_min` divides the greater by the lesser; `relative_diff` divides the difference by the earlier.
+    /// `max_over_min` divides the greater by the lesser, signs aside, and fails where they differ; `relative_diff` divides the difference by the earlier.
     #[serde(default)]
     ratio_formula: RatioFormula,
     /// Whether a figure passes when one of the two is 0 or NULL, of which there is no ratio.
@@ -152,10 +152,36 @@ impl SqlIntervalCheck {
         if now == 0.0 || then == 0.0 {
             return (self.ignore_zero, "no ratio".to_owned());
         }
-        let ratio = match self.ratio_formula {
-            RatioFormula::MaxOverMin => now.max(then) / now.min(then),
-            RatioFormula::RelativeDiff => (now - then).abs() / then.abs(),
+        self.ratio_formula.judge(now, then, threshold)
+    }
+}
+
+impl RatioFormula {
+    /// Neither figure is zero.
+    fn judge(self, now: f64, then: f64, threshold: f64) -> (bool, String) {
+        let ratio = match self {
+            // From below zero to above it there is no factor, however large the change is.
+            Self::MaxOverMin if now.is_sign_negative() != then.is_sign_negative() => {
+                return (false, "no ratio, because their signs differ; relative_diff has one".to_owned());
+            }
+            Self::MaxOverMin => now.abs().max(then.abs()) / now.abs().min(then.abs()),
+            Self::RelativeDiff => (now - then).abs() / then.abs(),
         };
         (ratio < threshold, format!("ratio {ratio:.4}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RatioFormula;
+
+    #[test]
+    fn figures_below_zero_are_compared_by_their_size() {
+        for (now, then, passes) in
+            [(-50.0, -60.0, true), (-50.0, -100.0, false), (-50.0, 100.0, false), (50.0, 60.0, true)]
+        {
+            assert_eq!(RatioFormula::MaxOverMin.judge(now, then, 1.5).0, passes, "{now} against {then}");
+        }
+        assert!(RatioFormula::RelativeDiff.judge(-50.0, 100.0, 2.0).0);
     }
 }
