@@ -114,7 +114,7 @@ impl Keeps {
             && has_offset(trimmed)
         {
             return Some(format!(
-                "has an offset from UTC, which {type_name} would drop; a column with time zone keeps the moment"
+                "has an offset from UTC or a zone, which {type_name} would drop; a column with time zone keeps the moment"
             ));
         }
         if let Self::Seconds { day: false, type_name, .. } = self
@@ -129,6 +129,11 @@ impl Keeps {
                 "is one of PostgreSQL's words such as 'now' and 'today', which would become the moment of the load; a column \
                  of text keeps it"
                     .to_owned(),
+            );
+        }
+        if matches!(self, Self::Seconds { .. } | Self::Day) && has_short_year(trimmed) {
+            return Some(
+                "is a day with a year of two digits, whose order cannot be told; write it as 2024-01-31".to_owned(),
             );
         }
         if may_round && self.is_rounding() {
@@ -274,8 +279,25 @@ fn has_time(text: &str) -> bool {
 fn has_offset(text: &str) -> bool {
     let bare_time = || text.get(..3).filter(|hour| hour.ends_with(':')).map(|_| text);
     let Some(time) = behind_day(text).or_else(bare_time) else { return false };
+    let is_name = |word: &str| !word.is_empty() && !NO_ZONES.iter().any(|known| known.eq_ignore_ascii_case(word));
+    if time.split(|letter: char| !letter.is_ascii_alphabetic()).any(is_name) {
+        return true;
+    }
     let Some(at) = time.find(['+', '-']) else { return false };
     time[at..].bytes().any(|byte| (b'1'..=b'9').contains(&byte))
+}
+
+/// Words beside a time that are no zone, or that of UTC.
+const NO_ZONES: [&str; 10] = ["T", "Z", "UT", "UTC", "GMT", "Zulu", "AM", "PM", "BC", "AD"];
+
+/// `1/2/24`: each engine, and each session of one, has its own order for them.
+fn has_short_year(text: &str) -> bool {
+    let day = text.split([' ', 'T']).next().unwrap_or_default();
+    let mut parts = day.split(['/', '.', '-']);
+    let is_short = |part: Option<&str>| {
+        part.is_some_and(|part| matches!(part.len(), 1 | 2) && part.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    is_short(parts.next()) && is_short(parts.next()) && is_short(parts.next()) && parts.next().is_none()
 }
 
 /// Whether the float that a text becomes is written as that text again.
@@ -392,6 +414,10 @@ mod tests {
             ("timestamp without time zone[]", "{\"2024-01-01 10:00:00.123456\",infinity}"),
             ("date[]", "[0:1]={2024-01-01,\"2024-01-01 00:00:00\"}"),
             ("time without time zone", "10:00:00+00"),
+            ("time without time zone", "10:00:00 PM"),
+            ("timestamp without time zone", "0044-03-15 10:00:00 BC"),
+            ("timestamp without time zone", "2024-01-01T10:00:00Z"),
+            ("timestamp without time zone", "2024-01-01 10:00:00 UTC"),
             ("time without time zone", "-10:00:00"),
             ("time with time zone", "10:00:00+09"),
             ("interval day", "-1 days"),
@@ -415,6 +441,12 @@ mod tests {
             ("timestamp without time zone", "2024-01-01 00:00:00.1234567", "7 digits of a second"),
             ("timestamp without time zone", "2024-01-01 00:00:00+09", "offset"),
             ("timestamp without time zone", "2024-01-01T00:00:00-03:30", "offset"),
+            ("timestamp without time zone", "2024-01-01 10:00 PST", "a zone"),
+            ("timestamp without time zone", "2024-01-01 10:00:00 America/New_York", "a zone"),
+            ("time without time zone", "10:00 EST", "a zone"),
+            ("timestamp without time zone", "1/2/24", "a year of two digits"),
+            ("timestamp with time zone", "05.01.24 10:00", "a year of two digits"),
+            ("date", "1-2-24", "a year of two digits"),
             ("date", "2024-01-01 10:00:00", "time of day"),
             ("date", "today", "the moment of the load"),
             ("date", "EPOCH", "the moment of the load"),
