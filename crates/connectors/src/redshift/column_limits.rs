@@ -120,8 +120,8 @@ impl ColumnLimit for RedshiftColumn {
     fn refusal(&self, value: &[u8]) -> Option<String> {
         if value.is_empty() && self.loses_empty {
             return Some(
-                "has no bytes, and COPY takes such a field of a CSV file for NULL in a VARBYTE column; write format: parquet, \
-                 which keeps it, or NULLIF(column, '') in the query if NULL is meant"
+                "has no bytes, and COPY takes such a field of a CSV file for NULL in a VARBYTE column; let table_copy \
+                 move it, which keeps it, or write NULLIF(column, '') in the query if NULL is meant"
                     .to_owned(),
             );
         }
@@ -176,7 +176,7 @@ mod tests {
             ("varbyte(1)", bytes.clone(), "00ff", "2 bytes long"),
             ("time without time zone", ValueType::TEXT, "10:00:00+09", "an offset from UTC"),
             ("interval year to month", ValueType::TEXT, "1 mon 2 days", "less than a month"),
-            ("varbyte(1)", bytes.clone(), "", "for NULL in a VARBYTE column; write format: parquet"),
+            ("varbyte(1)", bytes.clone(), "", "for NULL in a VARBYTE column; let table_copy move it"),
         ];
         for (type_name, value, text, reason) in refused {
             let said = refusal(type_name, &value, text, &CsvFormat::default()).unwrap_or_default();

@@ -121,8 +121,8 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         None => prepare(context, warehouse.as_ref(), &loading).await?,
     };
     let Prepared { rows, format, settled, written, label, bytes, files, read, leaps, read_error } = prepared;
-    if warehouse.engine() == "redshift" && loading.direct.is_none() && format.kind == FileKind::Csv {
-        warn_of_empty_bytes(context, settled.as_ref());
+    if warehouse.engine() == "redshift" && loading.direct.is_none() {
+        warn_of_empty_bytes(context, &format.kind, settled.as_ref());
     }
     announce(context, &loading, &label, (files, bytes));
     let request = LoadRequest {
@@ -222,14 +222,17 @@ fn told(loading: &Loading, error: PortError) -> PortError {
     rejected::of_a_rule(error, loading.options.format.max_error, "maxerror")
 }
 
-fn warn_of_empty_bytes(context: &TaskContext, settled: Option<&Settled>) {
-    if let Some(settled) = settled.filter(|settled| !settled.bytes.is_empty()) {
-        context.warning(format!(
-            "{}: a value of no bytes becomes NULL, because COPY takes such a field of a CSV file for NULL in a VARBYTE \
-             column; format: parquet at the extract keeps it, and for_table there stops at it",
-            settled.bytes.join(", ")
-        ));
-    }
+fn warn_of_empty_bytes(context: &TaskContext, kind: &FileKind, settled: Option<&Settled>) {
+    let Some(settled) = settled.filter(|settled| !settled.bytes.is_empty()) else { return };
+    let what = match kind {
+        FileKind::Csv => {
+            "becomes NULL, because COPY takes such a field of a CSV file for NULL in a VARBYTE column; for_table at the extract \
+             stops at it"
+        }
+        FileKind::Parquet => "may become NULL: what COPY makes of one in a Parquet file is not documented",
+        _ => return,
+    };
+    context.warning(format!("{}: a value of no bytes {what}; table_copy keeps it", settled.bytes.join(", ")));
 }
 
 /// Refuses options that mean nothing to the engine.
