@@ -451,7 +451,9 @@ mod tests {
         };
         let batch = || {
             let mut batch = RowBatch::new(2);
-            [Some(&b"1"[..]), None, None, Some(b"b")].into_iter().for_each(|cell| batch.push(cell));
+            for cell in [Some(&b"1"[..]), None, None, Some(b"b")] {
+                batch.push(cell);
+            }
             batch
         };
         let mut copied = Converter::new(&shape);
