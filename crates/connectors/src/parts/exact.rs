@@ -313,8 +313,13 @@ fn float_keeps(text: &str, is_double: bool) -> bool {
     if is_double {
         is_nearest(&number, double)
     } else {
+        // A double may itself be only near a whole number of so many digits.
+        let is_another = || text.trim().parse::<i128>().is_ok_and(|whole| whole != float as i128);
         written(&format!("{float:e}")).is_some_and(|kept| kept == number)
-            || (double.is_finite() && double.to_bits() == f64::from(float).to_bits() && number.digits.len() > 9)
+            || (double.is_finite()
+                && double.to_bits() == f64::from(float).to_bits()
+                && number.digits.len() > 9
+                && !is_another())
     }
 }
 
@@ -456,6 +461,7 @@ mod tests {
             ("time without time zone", "allballs", "the moment of the load"),
             ("real", "0.30000000000000004", "more digits than real"),
             ("real", "16777217", "more digits than real"),
+            ("real", "9007199254740993", "more digits than real"),
             ("double precision", "1234567890123456789012345678.0123456789", "more digits"),
             ("double precision", "1e-400", "more digits"),
             ("double precision", "9007199254740993", "more digits"),
