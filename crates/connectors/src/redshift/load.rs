@@ -151,10 +151,12 @@ impl Loading<'_> {
         };
         write_manifest(files, &bucket, &key).await?;
         if has_option(self.plan.format, "NOLOAD") {
-            let checked = self.session.run("noload", vec![self.plan.copy_straight(from)]).await;
+            let checked = match self.session.run("noload", vec![self.plan.copy_straight(from)]).await {
+                Ok(results) => Ok(LoadReport { remote_ids: remote_ids(&[&results]), ..LoadReport::default() }),
+                Err(error) => Err(load_errors::explained(self.session, files, error, self.show_values).await),
+            };
             remove_manifest(files, bucket, key).await;
-            let report = |results| LoadReport { remote_ids: remote_ids(&[&results]), ..LoadReport::default() };
-            return checked.map(report);
+            return checked;
         }
         let result = match self.copy(files, from, "").await {
             // A COPY that was sent before was taken for this one, but its table was dropped in the meantime.
@@ -174,6 +176,7 @@ impl Loading<'_> {
         let results = match self.session.run(&format!("stage{again}"), statements).await {
             Ok(results) => results,
             Err(error) => {
+                let error = load_errors::explained(self.session, files, error, self.show_values).await;
                 self.drop_staging().await;
                 return Err(error);
             }

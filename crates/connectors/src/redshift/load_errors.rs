@@ -1,6 +1,9 @@
 //! Which rows a COPY refused, as Redshift's system tables say afterwards.
 
-use millrace_operator_api::ports::{RejectedRow, SmallResult};
+use std::collections::BTreeSet;
+
+use millrace_operator_api::PortError;
+use millrace_operator_api::ports::{ObjectInfo, ObjectRows, RejectedRow, SmallResult};
 
 use crate::parts::exact::{CUT, WIDER};
 use crate::parts::rows::{RawRow, shown};
@@ -54,8 +57,75 @@ pub async fn read(session: &dyn Session, query_id: &str, show_values: bool) -> L
     LoadErrors { count, rows, raw }
 }
 
+/// The error of a COPY with the row that it names: by wire it says no more than where to look.
+pub async fn explained(
+    session: &dyn Session,
+    files: &ObjectRows,
+    mut error: PortError,
+    show_values: bool,
+) -> PortError {
+    let files: BTreeSet<String> = files.objects.iter().map(ObjectInfo::url).collect();
+    let is_told = || files.iter().any(|file| error.message.contains(file));
+    if error.message.contains("load_error")
+        && !is_told()
+        && let Some(said) = newest(session, &files, show_values).await
+    {
+        error.message.push_str(&format!("; {said}"));
+    }
+    error
+}
+
+/// The newest refusal of one of these files by a COPY. Best effort.
+async fn newest(session: &dyn Session, files: &BTreeSet<String>, show_values: bool) -> Option<String> {
+    let newest = "SELECT * FROM sys_load_error_detail WHERE start_time > DATEADD(hour, -1, GETDATE()) \
+                  ORDER BY start_time DESC, line_number LIMIT 100";
+    let detail = ask(session, "load-error", newest.to_owned()).await.ok()?;
+    let is_ours = |row: &usize| cell(&detail, *row, "file_name").is_some_and(|name| files.contains(&name));
+    let row = (0..detail.rows.len()).find(is_ours)?;
+    let query_id = cell(&detail, row, "query_id").filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let raw = ask(session, "load-error-line", select_raw(&query_id)).await.ok();
+    said(&detail, row, raw.as_ref(), show_values)
+}
+
+/// Raw values are in the older table only, which Serverless has not.
+pub fn select_raw(query_id: &str) -> String {
+    format!("SELECT raw_field_value, raw_line FROM stl_load_errors WHERE query = {query_id} ORDER BY starttime LIMIT 1")
+}
+
+fn cell(result: &SmallResult, row: usize, name: &str) -> Option<String> {
+    let index = result.columns.iter().position(|column| column.eq_ignore_ascii_case(name))?;
+    Some(result.rows.get(row)?.get(index)?.as_deref()?.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// A row of `sys_load_error_detail` in words, and what helps.
+pub fn said(detail: &SmallResult, row: usize, raw: Option<&SmallResult>, show_values: bool) -> Option<String> {
+    let known = |name: &str| cell(detail, row, name);
+    let mut said = format!("{}: line {}", known("file_name")?, known("line_number").unwrap_or_default());
+    if let Some(column) = known("column_name") {
+        said.push_str(&format!(", column {column}"));
+        if let Some(kind) = known("column_type") {
+            let length = known("column_length").filter(|length| length != "0");
+            said.push_str(&format!(" ({kind}{})", length.map(|length| format!("({length})")).unwrap_or_default()));
+        }
+    }
+    let raw = |name: &str| raw.and_then(|raw| cell(raw, 0, name));
+    if let Some(value) = raw("raw_field_value") {
+        said.push_str(&format!(", value {}", shown(value.as_bytes(), show_values)));
+    }
+    if let Some(reason) = known("error_message") {
+        said.push_str(&format!(": {reason}"));
+    }
+    if let Some(way) = known("error_code").as_deref().and_then(way_out) {
+        said.push_str(&format!("; {way}"));
+    }
+    if let Some(line) = raw("raw_line").filter(|_| show_values) {
+        said.push_str(&format!("; the row: {line}"));
+    }
+    Some(said)
+}
+
 /// What helps where COPY refused a value, by the code of its error.
-pub fn way_out(code: &str) -> Option<String> {
+fn way_out(code: &str) -> Option<String> {
     let found_early = "for_table at the task that writes the file finds such values before the load";
     Some(match code {
         "1204" => format!("{WIDER}; {CUT}; {found_early}"),

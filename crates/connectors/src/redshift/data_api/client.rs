@@ -14,7 +14,7 @@ use millrace_operator_api::{PortError, PortErrorKind};
 use crate::aws::sign_on_hint;
 use crate::parts::failure::{chain, invalid, kind_of_redshift_text, redshift_without_values};
 use crate::parts::task::TaskHandle;
-use crate::redshift::load_errors::way_out;
+use crate::redshift::load_errors;
 use crate::redshift::statement::{State, failure, state, text_of};
 
 const FIRST_WAIT: Duration = Duration::from_millis(25);
@@ -306,37 +306,8 @@ impl Inner {
         let detail =
             of(format!("SELECT * FROM sys_load_error_detail WHERE query_id = {query_id} ORDER BY start_time LIMIT 1"))
                 .await?;
-        let cell = |result: &SmallResult, name: &str| {
-            let index = result.columns.iter().position(|column| column.eq_ignore_ascii_case(name))?;
-            Some(result.rows.first()?.get(index)?.as_deref()?.trim().to_owned()).filter(|text| !text.is_empty())
-        };
-        let mut said =
-            format!("{}: line {}", cell(&detail, "file_name")?, cell(&detail, "line_number").unwrap_or_default());
-        if let Some(column) = cell(&detail, "column_name") {
-            said.push_str(&format!(", column {column}"));
-            if let Some(kind) = cell(&detail, "column_type") {
-                let length = cell(&detail, "column_length").filter(|length| length != "0");
-                said.push_str(&format!(" ({kind}{})", length.map(|length| format!("({length})")).unwrap_or_default()));
-            }
-        }
-        // Raw values are in the older table only, which Serverless has not.
-        let raw = of(format!(
-            "SELECT raw_field_value, raw_line FROM stl_load_errors WHERE query = {query_id} ORDER BY starttime LIMIT 1"
-        ))
-        .await;
-        if let Some(value) = raw.as_ref().and_then(|raw| cell(raw, "raw_field_value")) {
-            said.push_str(&format!(", value {}", crate::parts::rows::shown(value.as_bytes(), show_values)));
-        }
-        if let Some(reason) = cell(&detail, "error_message") {
-            said.push_str(&format!(": {reason}"));
-        }
-        if let Some(way) = cell(&detail, "error_code").as_deref().and_then(way_out) {
-            said.push_str(&format!("; {way}"));
-        }
-        if let Some(line) = raw.as_ref().filter(|_| show_values).and_then(|raw| cell(raw, "raw_line")) {
-            said.push_str(&format!("; the row: {line}"));
-        }
-        Some(said)
+        let raw = of(load_errors::select_raw(&query_id.to_string())).await;
+        load_errors::said(&detail, 0, raw.as_ref(), show_values)
     }
 }
 
