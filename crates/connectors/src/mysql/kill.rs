@@ -22,6 +22,8 @@ use crate::parts::task::TaskHandle;
 const TRIES: usize = 16;
 /// Of those that fail, one after another.
 const MOST_FAILURES: usize = 3;
+/// Bytes of a query that the list of processes tells.
+const LONGEST_TOLD: usize = 65_535;
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// "No such thread": it ended by itself.
 const NO_SUCH_THREAD: u16 = 1094;
@@ -57,6 +59,11 @@ impl Mark {
 pub fn server_sql(is_mariadb: bool) -> String {
     let uuid = if is_mariadb { "" } else { ", @@server_uuid" };
     format!("CONCAT_WS(' ', CONCAT(@@hostname, ':', @@port), @@server_id, @@datadir{uuid})")
+}
+
+/// As hexadecimal digits, which every `sql_mode` reads alike.
+fn text_of(text: &str) -> String {
+    format!("CONVERT(0x{} USING utf8mb4)", hex::encode(text))
 }
 
 /// Ends the query on the server when it is dropped before everything was read. The server would otherwise notice only
@@ -150,9 +157,14 @@ impl Search {
     async fn look(&self, door: &mut Door) -> Result<Found, String> {
         let Running { session, server, mark } = &self.running;
         let place = if server.is_some() { server_sql(self.is_mariadb) } else { "''".to_owned() };
+        // The end of a long query is not told: there, the server and the number have to do.
+        let is_cut = match server {
+            Some(server) => format!("LENGTH(info) >= {LONGEST_TOLD} AND {place} = {}", text_of(server)),
+            None => "FALSE".to_owned(),
+        };
         let query = format!(
             "SELECT {place}, (SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.processlist WHERE id = {session} \
-             AND info LIKE '%{:016x}%')",
+             AND (info LIKE '%{:016x}%' OR ({is_cut})))",
             mark.0
         );
         let (place, count) = door.ask(query).await?;

@@ -49,13 +49,19 @@ impl Writing<'_> {
             Err(error) => return Err(error),
         };
         self.client.batch("ROLLBACK TO SAVEPOINT millrace_all").await?;
+        if !self.is_rule_of_the_table().await? {
+            return Err(error);
+        }
         self.refuse_doubles().await?;
-        if self.refers_to_itself().await? {
-            // A row may wait for one of another piece.
+        if self.rows_may_wait_for_others().await? {
             return Err(error);
         }
         if let Some(upsert) = self.upsert.as_ref().filter(|_| self.key == Key::Arbiter) {
             self.keep_best_incoming(upsert).await?;
+            if self.nulls_are_one_key(upsert.keys).await? {
+                self.refuse_ties(upsert, Nulls::Equal).await?;
+                self.client.batch(&upsert.keep_best_incoming(Nulls::Equal)).await?;
+            }
         }
         let mut rejects = rejects.clone();
         let written = self.pieces(&mut rejects).await?;
@@ -133,6 +139,9 @@ impl Writing<'_> {
             Ok(written) => client.batch("RELEASE SAVEPOINT millrace_piece").await.map(|()| Ok(written)),
             Err(error) if is_rule(&error) || error.code.as_deref() == Some(CARDINALITY_VIOLATION) => {
                 client.batch(BACK).await?;
+                if is_rule(&error) && !self.is_rule_of_the_table().await? {
+                    return Err(error);
+                }
                 Ok(Err(error))
             }
             Err(error) => Err(error),
@@ -169,10 +178,43 @@ impl Writing<'_> {
         client.batch(&format!("DELETE {this_row}")).await
     }
 
-    async fn refers_to_itself(&self) -> Result<bool, PortError> {
+    /// Whether the last error is about the table itself or a partition of it, and not about what a trigger did elsewhere.
+    async fn is_rule_of_the_table(&self) -> Result<bool, PortError> {
+        let rule = self.client.broken_rule();
+        let (Some(schema), Some(table)) = (&rule.schema, &rule.table) else { return Ok(false) };
+        if *table == self.request.target.name || table == TRIAL {
+            return Ok(true);
+        }
+        let asked = format!(
+            "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, pg_partition_tree(c.oid) t \
+             JOIN pg_class p ON p.oid = t.relid JOIN pg_namespace s ON s.oid = p.relnamespace \
+             WHERE {} AND s.nspname = {} AND p.relname = {} LIMIT 1",
+            picks(&self.request.target, Dialect::Postgres),
+            literal(schema),
+            literal(table)
+        );
+        Ok(!self.client.query(&asked).await?.rows.is_empty())
+    }
+
+    /// Whether a unique index of these columns takes two NULLs for one, which no release before 15 knows.
+    async fn nulls_are_one_key(&self, keys: &[String]) -> Result<bool, PortError> {
+        let keys = keys.iter().map(|key| literal(key)).collect::<Vec<_>>().join(", ");
+        let asked = format!(
+            "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index i ON i.indrelid = c.oid, \
+             LATERAL (SELECT array_agg(a.attname::text) AS names FROM pg_attribute a \
+             WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey)) k \
+             WHERE {} AND i.indisunique AND to_jsonb(i) ->> 'indnullsnotdistinct' = 'true' \
+             AND k.names @> ARRAY[{keys}] AND k.names <@ ARRAY[{keys}] LIMIT 1",
+            picks(&self.request.target, Dialect::Postgres)
+        );
+        Ok(!self.client.query(&asked).await?.rows.is_empty())
+    }
+
+    /// By a reference to the table itself, and by a key that a statement may break before it ends.
+    async fn rows_may_wait_for_others(&self) -> Result<bool, PortError> {
         let asked = format!(
             "SELECT 1 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE {} AND k.contype = 'f' AND k.confrelid = k.conrelid LIMIT 1",
+             WHERE {} AND (k.contype = 'f' AND k.confrelid = k.conrelid OR k.contype IN ('p', 'u', 'x') AND k.condeferrable) LIMIT 1",
             picks(&self.request.target, Dialect::Postgres)
         );
         Ok(!self.client.query(&asked).await?.rows.is_empty())

@@ -328,6 +328,39 @@ async fn the_key_of_an_upsert_refuses_no_row() -> Result<()> {
     assert_eq!((report.rows_inserted, report.rows_updated, report.rows_rejected), (Some(1), Some(1), Some(1)));
     let found = target.rows("SELECT id, v FROM dw.t ORDER BY id").await?;
     assert_eq!(found, [some(&["1", "x"]), some(&["NULL", "y"])]);
+    // Which of two is to stay is not for the pieces to say.
+    let tied = "id,v\n1,too long\n,b\n,c\n3,d\n";
+    let error = load(&world, &target, 2, (upsert(&["id"], None), 2), &[("tied.csv", tied)]).await?.unwrap_err();
+    assert!(error.message.contains("come in several rows that differ"), "{error}");
+    assert_eq!(target.rows("SELECT id, v FROM dw.t ORDER BY id").await?, found);
+    Ok(())
+}
+
+/// A statement may break such a key before it ends, and a trigger's own statements are not the rows.
+#[tokio::test]
+async fn keys_that_can_be_deferred_and_what_triggers_do_elsewhere_end_the_load() -> Result<()> {
+    let world = World::start().await?;
+    let target = Database::start(&world, Kind::Postgres, "target").await?;
+    target.postgres()?.execute(
+        "CREATE TABLE dw.t (id int PRIMARY KEY, v text CHECK (length(v) < 5) UNIQUE DEFERRABLE); \
+         INSERT INTO dw.t VALUES (1, 'a'), (2, 'b'); CREATE TABLE dw.seen (v text CHECK (length(v) < 7))",
+    )?;
+    let exchanged = "id,v\n1,b\n2,a\n";
+    let report = load(&world, &target, 1, (upsert(&["id"], None), 3), &[("exchanged.csv", exchanged)]).await??;
+    assert_eq!((report.rows_updated, report.rows_rejected), (Some(2), Some(0)));
+    let back = "id,v\n1,a\n2,b\n3,too long\n";
+    let error = load(&world, &target, 2, (upsert(&["id"], None), 3), &[("back.csv", back)]).await?.unwrap_err();
+    assert_eq!(error.code.as_deref(), Some("23514"), "{error}");
+    let found = target.rows("SELECT id, v FROM dw.t ORDER BY id").await?;
+    assert_eq!(found, [some(&["1", "b"]), some(&["2", "a"])]);
+    target.postgres()?.execute(
+        "DROP TABLE dw.t; CREATE TABLE dw.t (id int, v text); \
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO dw.seen VALUES (NEW.v); RETURN NEW; END'; \
+         CREATE TRIGGER see BEFORE INSERT ON dw.t FOR EACH ROW EXECUTE FUNCTION see()",
+    )?;
+    let error = load(&world, &target, 3, (LoadMethod::Append, 3), &[("seen.csv", back)]).await?.unwrap_err();
+    assert_eq!(error.code.as_deref(), Some("23514"), "{error}");
+    assert_eq!(target.rows("SELECT id FROM dw.t").await?, Cells::new());
     Ok(())
 }
 

@@ -123,7 +123,8 @@ pub struct LoadParameters {
     /// and the whole row. `table` in the target's schema, or `schema.table`; it is made when it is missing. On PostgreSQL and
     /// SQLite a row counts as one of them, too, that a CHECK, NOT NULL, a unique key (not that of the upsert, which finds the row
     /// to update) or a reference to another table refuses: of two rows that cannot both be there the first one stays. What a
-    /// trigger or a deferred rule says ends the load, and so does any rule of a table that refers to itself.
+    /// trigger of PostgreSQL or a deferred rule says ends the load, and so does any rule of a table that refers to itself or has a
+    /// key that can be deferred, and at a swap into PostgreSQL a reference.
     #[serde(default)]
     quarantine: Option<Template<String>>,
     /// NUL bytes in texts, which PostgreSQL and Redshift cannot hold: `refuse` (default) the row, or `remove` them. Files
