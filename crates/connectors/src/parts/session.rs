@@ -135,19 +135,10 @@ pub fn in_schema_of(name: &TableName, dialect: Dialect, oid: &str) -> String {
 
 /// Asks the catalogue for the columns in their order.
 pub fn select_columns(name: &TableName, dialect: Dialect) -> String {
-    // A domain takes what its base type takes, or less. Redshift has none.
-    let (type_name, of_domains) = match dialect {
-        Dialect::Postgres => (
-            "CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) ELSE format_type(a.atttypid, a.atttypmod) END",
-            "JOIN pg_type t ON t.oid = a.atttypid ",
-        ),
-        Dialect::Redshift => ("format_type(a.atttypid, a.atttypmod)", ""),
-    };
     format!(
-        "SELECT a.attname, {type_name}, CASE WHEN a.attnotnull THEN 1 ELSE 0 END, \
+        "SELECT a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 1 ELSE 0 END, \
          pg_get_expr(d.adbin, d.adrelid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         JOIN pg_attribute a ON a.attrelid = c.oid {of_domains}\
-         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+         JOIN pg_attribute a ON a.attrelid = c.oid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
          WHERE {} AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         picks(name, dialect)
     )

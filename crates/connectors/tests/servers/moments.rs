@@ -121,13 +121,6 @@ async fn a_load_of_a_clock_into_moments_wants_its_zone() -> Result<()> {
             assert_eq!(clocks(&target).await?, ["2024-01-01 00:00:00+00"], "{kind:?} {way}");
             target.run("DELETE FROM dw.visits").await?;
         }
-        if kind == Kind::Postgres {
-            let as_domain =
-                "CREATE DOMAIN dw.moments AS timestamptz; ALTER TABLE dw.visits ALTER clock TYPE dw.moments";
-            target.run(as_domain).await?;
-            refused("copy", &direct, "in treat").await?;
-            target.run("ALTER TABLE dw.visits ALTER clock TYPE timestamptz").await?;
-        }
         let treated = with(direct.clone(), &json!({"treat": {"clock": {"timezone": "Asia/Seoul"}}}));
         Task::new(&world, "copy", with(into.clone(), &treated)).run(1).await?;
         let rows = target.rows("SELECT id FROM dw.visits WHERE clock = moment").await?;

@@ -85,7 +85,7 @@ pub struct LoadParameters {
     table: Template<String>,
     /// The names of the table's columns, in the file's order. Left out: the names that the file remembers (a Parquet file
     /// always does), or else, for a foreign CSV file, all columns of the table in their order; a header with the same names in
-    /// another order (`ignoreheader 1`) is refused.
+    /// another order (`ignoreheader 1`) is refused, where the file is not compressed.
     #[serde(default)]
     columns: Option<Template<Vec<String>>>,
     /// `append` (default of `copy`), `replace`, `swap` or `upsert`.

@@ -51,7 +51,15 @@ fn is_moment_type(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_moment_type;
+    use super::*;
+
+    #[test]
+    fn clocks_are_seen_in_arrays_too() {
+        let clock = || ValueType::Timestamp { zoned: false };
+        let array = |of: ValueType| ValueType::Array { of: Box::new(of) };
+        assert!(has_clocks(&[ValueType::Date, array(array(clock()))]));
+        assert!(!has_clocks(&[ValueType::Date, array(ValueType::Timestamp { zoned: true })]));
+    }
 
     #[test]
     fn columns_of_moments_are_known_by_the_names_of_every_engine() {
