@@ -111,11 +111,13 @@ struct Described {
     collation: Option<String>,
 }
 
-/// The columns of the files, typed as the table has them.
+/// The columns of the files, typed as the table has them. What a domain keeps is what the type at the end of its chain keeps.
 async fn file_columns(session: &ClientSession<'_>, request: &LoadRequest) -> Result<Vec<Described>, PortError> {
     let statement = format!(
         "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '', t.typcategory, \
-         CASE WHEN t.typbasetype = 0 THEN format_type(t.oid, a.atttypmod) ELSE format_type(t.typbasetype, t.typtypmod) END, \
+         (WITH RECURSIVE base AS (SELECT t.oid, a.atttypmod AS typmod, t.typbasetype AS next, t.typtypmod AS next_typmod \
+         UNION ALL SELECT b.oid, base.next_typmod, b.typbasetype, b.typtypmod FROM base JOIN pg_type b ON b.oid = base.next) \
+         SELECT format_type(oid, typmod) FROM base WHERE next = 0), \
          quote_ident(ln.nspname) || '.' || quote_ident(l.collname), c.relkind \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid \
          JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation l ON l.oid = a.attcollation AND l.oid <> t.typcollation \

@@ -356,10 +356,12 @@ async fn every_value_arrives_by_every_method() -> Result<()> {
 async fn what_a_column_would_change_is_refused() -> Result<()> {
     let (_database, world, subject) = start(TABLE).await?;
     subject.run("CREATE DOMAIN price AS numeric(12,2)").await?;
+    subject.run("CREATE DOMAIN amount AS price").await?;
     let rounded = |case: Lossy, rounded| Lossy { rounded: Some(rounded), ..case };
     let cases = [
         rounded(lossy("numeric(10,2)", "12.3456", "4 digits behind the point"), "12.35"),
         rounded(lossy("price", "0.005", "3 digits behind the point"), "0.01"),
+        rounded(lossy("amount", "0.005", "3 digits behind the point"), "0.01"),
         rounded(lossy("timestamp(0)", "2024-01-01 10:00:00.6", "1 digits of a second"), "2024-01-01 10:00:01"),
         rounded(lossy("time(3)", "10:00:00.1236", "4 digits of a second"), "10:00:00.124"),
         rounded(lossy("real", "0.30000000000000004", "more digits than real holds"), "0.3"),
