@@ -110,6 +110,13 @@ impl Keeps {
         }
         let text = std::str::from_utf8(value).ok()?;
         let trimmed = text.trim();
+        if matches!(self, Self::Seconds { .. } | Self::Day) && names_moment(trimmed) {
+            return Some(
+                "is one of PostgreSQL's words such as 'now' and 'today', which would become the moment of the load; a column \
+                 of text keeps it"
+                    .to_owned(),
+            );
+        }
         if let Self::Seconds { zone: false, type_name, .. } = self
             && has_offset(trimmed)
         {
@@ -123,13 +130,6 @@ impl Keeps {
             return Some(format!(
                 "has a day before the time, which {type_name} would drop; a timestamp column keeps it"
             ));
-        }
-        if matches!(self, Self::Seconds { .. } | Self::Day) && names_moment(trimmed) {
-            return Some(
-                "is one of PostgreSQL's words such as 'now' and 'today', which would become the moment of the load; a column \
-                 of text keeps it"
-                    .to_owned(),
-            );
         }
         if matches!(self, Self::Seconds { .. } | Self::Day) && has_short_year(trimmed) {
             return Some(
@@ -276,19 +276,49 @@ fn has_time(text: &str) -> bool {
     clock.bytes().any(|byte| (b'1'..=b'9').contains(&byte))
 }
 
+/// Of a text that is to be a time without a zone; PostgreSQL would pass over one.
 fn has_offset(text: &str) -> bool {
-    let bare_time = || text.get(..3).filter(|hour| hour.ends_with(':')).map(|_| text);
-    let Some(time) = behind_day(text).or_else(bare_time) else { return false };
-    let is_name = |word: &str| !word.is_empty() && !NO_ZONES.iter().any(|known| known.eq_ignore_ascii_case(word));
-    if time.split(|letter: char| !letter.is_ascii_alphabetic()).any(is_name) {
+    if text.split(|letter: char| !letter.is_ascii_alphabetic()).any(is_zone) {
         return true;
     }
-    let Some(at) = time.find(['+', '-']) else { return false };
-    time[at..].bytes().any(|byte| (b'1'..=b'9').contains(&byte))
+    let bare_time = || text.get(..3).filter(|hour| hour.ends_with(':')).map(|_| text);
+    let at = match behind_day(text).or_else(bare_time) {
+        Some(time) => time.find(['+', '-']).map(|at| &time[at..]),
+        // Written in another way, where a minus may stand between the parts of the day.
+        None => text.find('+').map(|at| &text[at..]),
+    };
+    at.is_some_and(|offset| offset.bytes().any(|byte| (b'1'..=b'9').contains(&byte)))
+}
+
+fn is_zone(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    let is_part_of_a_day = word.len() >= 3 && CALENDAR.iter().any(|name| name.starts_with(&word));
+    !word.is_empty() && !is_part_of_a_day && !NO_ZONES.contains(&word.as_str())
 }
 
 /// Words beside a time that are no zone, or that of UTC.
-const NO_ZONES: [&str; 10] = ["T", "Z", "UT", "UTC", "GMT", "Zulu", "AM", "PM", "BC", "AD"];
+const NO_ZONES: [&str; 12] = ["t", "z", "ut", "utc", "etc", "gmt", "zulu", "am", "pm", "bc", "ad", "infinity"];
+const CALENDAR: [&str; 19] = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+];
 
 /// `1/2/24`: each engine, and each session of one, has its own order for them.
 fn has_short_year(text: &str) -> bool {
@@ -423,6 +453,9 @@ mod tests {
             ("timestamp without time zone", "0044-03-15 10:00:00 BC"),
             ("timestamp without time zone", "2024-01-01T10:00:00Z"),
             ("timestamp without time zone", "2024-01-01 10:00:00 UTC"),
+            ("timestamp without time zone", "2024-01-01 10:00:00 Etc/UTC"),
+            ("timestamp without time zone", "Tue Jan 02 10:00:00 2024"),
+            ("timestamp without time zone", "-infinity"),
             ("time without time zone", "-10:00:00"),
             ("time with time zone", "10:00:00+09"),
             ("interval day", "-1 days"),
@@ -449,6 +482,11 @@ mod tests {
             ("timestamp without time zone", "2024-01-01 10:00 PST", "a zone"),
             ("timestamp without time zone", "2024-01-01 10:00:00 America/New_York", "a zone"),
             ("time without time zone", "10:00 EST", "a zone"),
+            ("time without time zone", "9:00 PST", "a zone"),
+            ("timestamp without time zone", "20240102T100000+09", "a zone"),
+            ("timestamp without time zone", "2024-1-2 10:00 PST", "a zone"),
+            ("timestamp without time zone", "2024-01-02 +09", "a zone"),
+            ("timestamp without time zone", "Tue Jan 02 10:00:00 2024 PST", "a zone"),
             ("timestamp without time zone", "1/2/24", "a year of two digits"),
             ("timestamp with time zone", "05.01.24 10:00", "a year of two digits"),
             ("date", "1-2-24", "a year of two digits"),
