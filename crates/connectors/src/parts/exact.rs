@@ -320,14 +320,19 @@ const CALENDAR: [&str; 19] = [
     "sunday",
 ];
 
-/// `1/2/24`: each engine, and each session of one, has its own order for them.
+/// `1/2/24`, `2-Jan-24`: each engine, and each session of one, has its own order for them.
 fn has_short_year(text: &str) -> bool {
-    let day = text.split([' ', 'T']).next().unwrap_or_default();
-    let mut parts = day.split(['/', '.', '-']);
-    let is_short = |part: Option<&str>| {
-        part.is_some_and(|part| matches!(part.len(), 1 | 2) && part.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    is_short(parts.next()) && is_short(parts.next()) && is_short(parts.next()) && parts.next().is_none()
+    let bytes = text.as_bytes();
+    let clock = (1..bytes.len()).find(|at| bytes[*at] == b'T' && bytes[at - 1].is_ascii_digit());
+    let parts: Vec<&str> = text[..clock.unwrap_or(text.len())]
+        .split([' ', '/', '.', '-', ','])
+        .filter(|part| !part.is_empty())
+        .take_while(|part| !part.contains(':'))
+        .collect();
+    let is_short = |part: &&str| part.len() <= 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_month = |part: &&str| part.bytes().all(|byte| byte.is_ascii_alphabetic()) && !is_zone(part);
+    let numbers = parts.iter().filter(|part| is_short(part)).count();
+    parts.len() == 3 && numbers >= 2 && parts.iter().all(|part| is_short(part) || is_month(part))
 }
 
 /// Whether the float that a text becomes is written as that text again.
@@ -456,6 +461,7 @@ mod tests {
             ("timestamp without time zone", "2024-01-01 10:00:00 Etc/UTC"),
             ("timestamp without time zone", "Tue Jan 02 10:00:00 2024"),
             ("timestamp without time zone", "-infinity"),
+            ("date", "2-Jan-2024"),
             ("time without time zone", "-10:00:00"),
             ("time with time zone", "10:00:00+09"),
             ("interval day", "-1 days"),
@@ -490,6 +496,9 @@ mod tests {
             ("timestamp without time zone", "1/2/24", "a year of two digits"),
             ("timestamp with time zone", "05.01.24 10:00", "a year of two digits"),
             ("date", "1-2-24", "a year of two digits"),
+            ("date", "2-Jan-24", "a year of two digits"),
+            ("timestamp without time zone", "January 2, 24 10:00", "a year of two digits"),
+            ("timestamp with time zone", "1/2/24T10:00", "a year of two digits"),
             ("date", "2024-01-01 10:00:00", "time of day"),
             ("date", "today", "the moment of the load"),
             ("date", "EPOCH", "the moment of the load"),
