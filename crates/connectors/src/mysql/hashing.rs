@@ -59,7 +59,9 @@ fn canonical_text(column: &SourceColumn, form: CanonicalForm) -> Option<String> 
         CanonicalForm::Date => day(&text),
         CanonicalForm::Timestamp => day(&clock),
         CanonicalForm::Time => clock,
-        CanonicalForm::Float { .. } | CanonicalForm::Json | CanonicalForm::Moment => return None,
+        CanonicalForm::Float { .. } | CanonicalForm::Json | CanonicalForm::Jsonb | CanonicalForm::Moment => {
+            return None;
+        }
     })
 }
 

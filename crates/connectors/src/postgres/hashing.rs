@@ -81,7 +81,9 @@ fn canonical_text(column: &SourceColumn, form: CanonicalForm) -> Option<String> 
             format!("({x} AT TIME ZONE 'UTC')::text")
         }
         CanonicalForm::Timestamp => text,
-        CanonicalForm::Float { .. } | CanonicalForm::Json | CanonicalForm::Moment => return None,
+        CanonicalForm::Float { .. } | CanonicalForm::Json | CanonicalForm::Jsonb | CanonicalForm::Moment => {
+            return None;
+        }
     })
 }
 

@@ -53,6 +53,8 @@ fn canonical_text(column: &SourceColumn, form: CanonicalForm) -> Option<String> 
             };
             format!("RTRIM(RTRIM(TO_CHAR({x}, 'YYYY-MM-DD HH24:MI:SS.US'), '0'), '.')")
         }
-        CanonicalForm::Float { .. } | CanonicalForm::Json | CanonicalForm::Moment => return None,
+        CanonicalForm::Float { .. } | CanonicalForm::Json | CanonicalForm::Jsonb | CanonicalForm::Moment => {
+            return None;
+        }
     })
 }

@@ -38,7 +38,10 @@ pub async fn source_columns(
             SourceColumn {
                 name: column.name().to_owned(),
                 value: value_type(&text),
-                type_name: text.to_ascii_lowercase(),
+                // PostgreSQL has a type of that name, whose texts are in an order that nobody keeps here.
+                type_name: Some(text.to_ascii_lowercase())
+                    .filter(|name| name != "jsonb")
+                    .unwrap_or_else(|| "json".to_owned()),
             }
         })
         .collect()

@@ -27,6 +27,8 @@ pub enum CanonicalForm {
     Time,
     /// The document with its keys in order.
     Json,
+    /// The same, of a text that PostgreSQL has written of a `jsonb`: it is so but for its numbers.
+    Jsonb,
 }
 
 /// An expression of one engine's SQL for what of a value is hashed, NULL for NULL.

@@ -14,7 +14,7 @@ use crate::parts::files::csv::CsvEncoder;
 use crate::parts::files::mark::{FileShape, Format};
 use crate::parts::files::packing::Packer;
 use crate::parts::files::parquet::ParquetEncoder;
-use crate::parts::proof::canonical::natural_form;
+use crate::parts::proof::canonical::form_as_read;
 use crate::parts::proof::row_hash::{Fingerprint, RowHasher};
 use crate::parts::proof::verifying::{Tally, checksum_text};
 use crate::parts::report::Meter;
@@ -167,7 +167,7 @@ impl Encoding {
             writer,
             rows: 0,
             proving: (self.proof == Proof::Taken)
-                .then(|| (RowHasher::new(self.columns.iter().map(natural_form).collect()), Fingerprint::default())),
+                .then(|| (RowHasher::new(self.columns.iter().map(form_as_read).collect()), Fingerprint::default())),
             hash: Sha256::new(),
             tally: tally.clone(),
         });

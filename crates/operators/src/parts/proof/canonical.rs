@@ -51,6 +51,14 @@ pub fn natural_form(column: &SourceColumn) -> CanonicalForm {
     form_of_pair(column, column)
 }
 
+/// The form of a column whose values its own engine has just written.
+pub fn form_as_read(column: &SourceColumn) -> CanonicalForm {
+    match natural_form(column) {
+        CanonicalForm::Json if column.type_name == "jsonb" => CanonicalForm::Jsonb,
+        form => form,
+    }
+}
+
 /// What canonical texts are written into that are no part of their cells, kept for the next ones.
 #[derive(Default)]
 pub struct Scratch {
@@ -119,7 +127,7 @@ fn text_of<'a>(cell: &'a [u8], form: CanonicalForm, Scratch { text: out, json }:
         CanonicalForm::Moment => moment(cell, out),
         CanonicalForm::Time if matches!(cell, [_, _, b':', _, _]) => write(out, &[cell, b":00"]),
         CanonicalForm::Time => Part(without_fraction_zeros(cell)),
-        CanonicalForm::Json => canonical_json(cell, out, json).map_or(Part(cell), |()| Written),
+        CanonicalForm::Json | CanonicalForm::Jsonb => canonical_json(cell, out, json).unwrap_or(Part(cell)),
     })
 }
 
@@ -354,14 +362,14 @@ mod tests {
             (F::Padded, "   ", ""),
             (F::Plain, "ab  ", "ab  "),
             (F::Lower, "A0EEBC99", "a0eebc99"),
-            (F::Json, "{ \"b\":1, \"a\": [1, 2] }", "{\"a\":[1,2],\"b\":1}"),
+            (F::Json, "{ \"b\":1, \"a\": [1, 2] }", "{\"a\": [1, 2], \"b\": 1}"),
             (
                 F::Json,
                 " [1.0, 10, -0.0, 1e2, 0.50, 12345678901234567890123]",
-                "[1,1e1,0,1e2,5e-1,12345678901234567890123]",
+                "[1, 1e1, 0, 1e2, 5e-1, 12345678901234567890123]",
             ),
             (F::Json, "1.0000000000000000001", "10000000000000000001e-19"),
-            (F::Json, "{\"\\u0061\": null, \"k\": 1, \"k\": [true, {}]}", "{\"a\":null,\"k\":1,\"k\":[true,{}]}"),
+            (F::Json, "{\"\\u0061\": null, \"k\": 1, \"k\": [true, {}]}", "{\"a\": null, \"k\": 1, \"k\": [true, {}]}"),
             (F::Json, "[1 2]", "[1 2]"),
         ];
         for (form, cell, expected) in cases {

@@ -39,6 +39,10 @@ impl Messages {
     pub fn cell(&mut self, bytes: &[u8], span: Option<(usize, usize)>, form: CanonicalForm) {
         match span {
             Some(span) if stands(bytes, span, form) => append(&mut self.bytes, bytes, span),
+            // As PostgreSQL writes them.
+            Some((start, end)) if form == CanonicalForm::Truth && matches!(&bytes[start..end], b"t" | b"f") => {
+                self.bytes.extend_from_slice(if bytes[start] == b't' { b"1:1" } else { b"1:0" });
+            }
             Some((start, end)) => self.other(&bytes[start..end], form),
             None => self.bytes.push(b'~'),
         }

@@ -49,15 +49,15 @@ impl Fingerprint {
 
     /// What [`Display`](fmt::Display) wrote.
     pub fn parse(text: &str) -> Option<Self> {
-        let (rows, sum) = text.strip_prefix("rows2:")?.split_once(':')?;
+        let (rows, sum) = text.strip_prefix("rows3:")?.split_once(':')?;
         Some(Self { rows: rows.parse().ok()?, sum: u128::from_str_radix(sum, 16).ok()? })
     }
 }
 
-/// `rows2:<count>:<sum in hex>`; the 2 is the version of the canonical texts and of the hash.
+/// `rows3:<count>:<sum in hex>`; the 3 is the version of the canonical texts and of the hash.
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rows2:{}:{:x}", self.rows, self.sum)
+        write!(f, "rows3:{}:{:x}", self.rows, self.sum)
     }
 }
 
@@ -404,7 +404,7 @@ mod tests {
             other.add(hash);
         }
         assert_eq!(one, other);
-        assert_eq!(one.to_string(), "rows2:3:100000000000000b");
+        assert_eq!(one.to_string(), "rows3:3:100000000000000b");
         assert_eq!(Fingerprint::parse(&one.to_string()), Some(one));
         assert_eq!(Fingerprint::parse("sha256:00"), None);
     }

@@ -3,6 +3,7 @@
 use millrace_operator_api::ports::CanonicalForm;
 
 use super::is_zero_date;
+use super::json::stands_as_jsonb;
 
 /// A number of so many bytes is looked at in one go.
 const GLANCE: usize = 16;
@@ -24,6 +25,7 @@ pub fn stands(bytes: &[u8], (start, end): (usize, usize), form: CanonicalForm) -
         CanonicalForm::Timestamp => {
             cell.len() >= 19 && cell[10] == b' ' && matches!(cell[cell.len() - 1], b'1'..=b'9') && !is_zero_date(cell)
         }
+        CanonicalForm::Jsonb => stands_as_jsonb(cell),
         CanonicalForm::Padded
         | CanonicalForm::Lower
         | CanonicalForm::Truth

@@ -1,5 +1,6 @@
-//! The canonical text of a JSON document: keys in order (short ones first, as PostgreSQL keeps them), those that are alike as they
-//! stand, no blanks, and numbers digit by digit.
+//! The canonical text of a JSON document: as PostgreSQL writes `jsonb`, whose texts need little then. Keys are in order (short
+//! ones first), those that are alike as they stand, one blank follows each comma and colon, and numbers are written digit by
+//! digit.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -9,14 +10,31 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::Text;
+
 /// What may be nested in JSON; as many as serde's readers take.
 const DEEPEST: usize = 128;
 /// What most documents stay far within.
 const USUAL_DEPTH: usize = 32;
 
-/// Writes the text over what is in `out`; `None`: it is no JSON, or nested deeper than any reader would go.
-pub fn canonical_json(cell: &[u8], out: &mut Vec<u8>, room: &mut Room) -> Option<()> {
-    usual(cell, out, room).or_else(|| any(cell, out))
+/// Writes the text over what is in `out`, unless it is the cell's own. `None`: it is no JSON, or nested deeper than any reader
+/// would go.
+pub fn canonical_json<'a>(cell: &'a [u8], out: &mut Vec<u8>, room: &mut Room) -> Option<Text<'a>> {
+    usual(cell, out, room).or_else(|| any(cell, out).map(|()| Text::Written))
+}
+
+/// Whether a text that PostgreSQL wrote of a `jsonb` is canonical: no number has a fraction or a zero at its end. False also of
+/// texts within it that look so.
+pub fn stands_as_jsonb(cell: &[u8]) -> bool {
+    let Some(last) = cell.len().checked_sub(2) else { return true };
+    let (before, here, behind) = (&cell[..last], &cell[1..], &cell[2..]);
+    let is_odd = |((before, here), behind): ((&u8, &u8), &u8)| {
+        let is_last_zero = (*here == b'0') & ((*behind == b',') | (*behind == b']') | (*behind == b'}'));
+        before.is_ascii_digit() & ((*here == b'.') | is_last_zero)
+    };
+    // All of them are looked at, by instructions for many at a time.
+    let odd = before.iter().zip(here).zip(behind).fold(false, |odd, three| odd | is_odd(three));
+    !odd && cell[last + 1] != b'0'
 }
 
 /// What a document needs while it is looked at, kept for the next one.
@@ -44,14 +62,20 @@ fn in_order(a: &[u8], b: &[u8]) -> Ordering {
 
 /// Of the documents that need no decoding, in one go: most of them, a hundred thousand times over. `None` for others, and
 /// for what may be none.
-fn usual(cell: &[u8], out: &mut Vec<u8>, room: &mut Room) -> Option<()> {
+fn usual<'a>(cell: &'a [u8], out: &mut Vec<u8>, room: &mut Room) -> Option<Text<'a>> {
     out.clear();
     room.members.clear();
     let mut walk = Walk { text: cell, at: 0, pending: 0, out, room };
     walk.value(USUAL_DEPTH)?;
     walk.blanks();
+    if walk.at < cell.len() {
+        return None;
+    }
+    if walk.out.is_empty() {
+        return Some(Text::Part(&cell[walk.pending..]));
+    }
     walk.write();
-    (walk.at == cell.len()).then_some(())
+    Some(Text::Written)
 }
 
 /// Each step is `None` at whatever [`any`] should look at.
@@ -94,6 +118,18 @@ impl Walk<'_> {
         }
     }
 
+    /// One blank, whatever stands there.
+    #[inline]
+    fn one_blank(&mut self) {
+        let is_written = self.peek() == Some(b' ');
+        self.at += usize::from(is_written);
+        if !is_written {
+            self.write();
+            self.out.push(b' ');
+        }
+        self.blanks();
+    }
+
     /// The next byte that is no blank, taken when it is this one.
     #[inline]
     fn takes(&mut self, byte: u8) -> bool {
@@ -127,6 +163,7 @@ impl Walk<'_> {
                 if !self.takes(b':') {
                     return None;
                 }
+                self.one_blank();
                 self.value(depth)?;
                 self.blanks();
                 if let Some(before) = self.room.members[first..].last() {
@@ -139,6 +176,7 @@ impl Walk<'_> {
                 if !self.takes(b',') {
                     return None;
                 }
+                self.one_blank();
             }
         }
         if !is_sorted {
@@ -161,7 +199,7 @@ impl Walk<'_> {
         members.sort_by(|a, b| in_order(key(a), key(b)));
         for (at, member) in members.iter().enumerate() {
             if at > 0 {
-                self.out.push(b',');
+                self.out.extend_from_slice(b", ");
             }
             self.out.extend_from_slice(&unsorted[member.start - start..member.end - start]);
         }
@@ -181,6 +219,7 @@ impl Walk<'_> {
             if !self.takes(b',') {
                 return None;
             }
+            self.one_blank();
         }
     }
 
@@ -278,10 +317,10 @@ fn append(out: &mut Vec<u8>, text: &str, depth: usize) -> serde_json::Result<boo
             out.push(b'{');
             for (at, (key, value)) in members.iter().enumerate() {
                 if at > 0 {
-                    out.push(b',');
+                    out.extend_from_slice(b", ");
                 }
                 serde_json::to_writer(&mut *out, key)?;
-                out.push(b':');
+                out.extend_from_slice(b": ");
                 if !append(out, value.get(), depth - 1)? {
                     return Ok(false);
                 }
@@ -293,7 +332,7 @@ fn append(out: &mut Vec<u8>, text: &str, depth: usize) -> serde_json::Result<boo
             out.push(b'[');
             for (at, value) in list.iter().enumerate() {
                 if at > 0 {
-                    out.push(b',');
+                    out.extend_from_slice(b", ");
                 }
                 if !append(out, value.get(), depth - 1)? {
                     return Ok(false);
@@ -367,9 +406,17 @@ fn append_number(out: &mut Vec<u8>, number: &str) {
 mod tests {
     use super::*;
 
+    fn written(text: Text<'_>, out: &[u8]) -> Vec<u8> {
+        match text {
+            Text::Part(text) => text.to_vec(),
+            Text::Written => out.to_vec(),
+        }
+    }
+
     fn usual(cell: &[u8]) -> Option<Vec<u8>> {
         let mut out = b"of before".to_vec();
-        super::usual(cell, &mut out, &mut Room::default()).map(|()| out)
+        let text = super::usual(cell, &mut out, &mut Room::default())?;
+        Some(written(text, &out))
     }
 
     fn any(cell: &[u8]) -> Option<Vec<u8>> {
@@ -379,7 +426,8 @@ mod tests {
 
     fn canonical_json(cell: &[u8]) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        super::canonical_json(cell, &mut out, &mut Room::default()).map(|()| out)
+        let text = super::canonical_json(cell, &mut out, &mut Room::default())?;
+        Some(written(text, &out))
     }
 
     /// A document of every kind of value, written in one of many ways.
@@ -450,6 +498,7 @@ mod tests {
             document(&mut random, 4, &mut text);
             if let Some(written) = usual(text.as_bytes()) {
                 usuals += 1;
+                assert_eq!(usual(&written).as_ref(), Some(&written), "the canonical text is its own: {text}");
                 assert_eq!(Some(written), any(text.as_bytes()), "{text}");
             }
         }
@@ -460,19 +509,44 @@ mod tests {
     fn keys_are_in_the_order_of_their_texts() {
         let text = br#"{"k": 1, "u": "x", "tags": ["a", "b\"c"], "a!": 0, "a": {"zz": {}, "b": []}}"#;
         let written = usual(text).expect("nothing in it is unusual");
-        assert_eq!(written, br#"{"a":{"b":[],"zz":{}},"k":1,"u":"x","a!":0,"tags":["a","b\"c"]}"#);
+        assert_eq!(written, br#"{"a": {"b": [], "zz": {}}, "k": 1, "u": "x", "a!": 0, "tags": ["a", "b\"c"]}"#);
         assert_eq!(any(text), Some(written));
+    }
+
+    #[test]
+    fn texts_of_jsonb_are_canonical_but_for_their_numbers() {
+        let seen = [
+            "{}",
+            "1",
+            "-7",
+            "0",
+            "[0, -1, 105]",
+            r#"{"k": 7, "u": "😀", "tags": ["a", "b\"c"]}"#,
+            r#"{"b": ".5", "10": "x"}"#,
+            "",
+        ];
+        for text in seen {
+            assert!(stands_as_jsonb(text.as_bytes()), "{text}");
+            if let Some(canonical) = canonical_json(text.as_bytes()) {
+                assert_eq!(canonical, text.as_bytes());
+            }
+        }
+        for text in
+            ["10", "1.5", "[10]", "[1, 20, 3]", r#"{"a": 1.50}"#, r#"{"a": 100, "b": 1}"#, r#"{"a": {"b": 30}}"#]
+        {
+            assert!(!stands_as_jsonb(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]
     fn members_of_one_name_stay_as_they_stand() {
         for (text, written) in [
-            (r#"{"b": 0, "a": 2, "a": 1}"#, r#"{"a":2,"a":1,"b":0}"#),
-            (r#"{"a": 1, "\u0061": 2}"#, r#"{"a":1,"a":2}"#),
+            (r#"{"b": 0, "a": 2, "a": 1}"#, r#"{"a": 2, "a": 1, "b": 0}"#),
+            (r#"{"a": 1, "\u0061": 2}"#, r#"{"a": 1, "a": 2}"#),
         ] {
             assert_eq!(canonical_json(text.as_bytes()), Some(written.into()), "{text}");
         }
-        assert_ne!(canonical_json(br#"{"a":1,"a":2}"#), canonical_json(br#"{"a":2}"#));
+        assert_ne!(canonical_json(br#"{"a": 1, "a": 2}"#), canonical_json(br#"{"a":2}"#));
     }
 
     #[test]
