@@ -76,8 +76,10 @@ fn push_escaped(cell: &[u8], is_bytes: bool, batch: &mut RowBatch) {
     if cell == b"\\N" {
         return batch.push(None);
     }
-    let prefix: &[u8] = if is_bytes { b"\\\\x" } else { b"" };
-    let mut rest = cell.strip_prefix(prefix).unwrap_or(cell);
+    let mut rest = match cell {
+        [b'\\', b'\\', b'x', digits @ ..] if is_bytes => digits,
+        _ => cell,
+    };
     batch.push_written(|out| {
         out.reserve(rest.len());
         while let Some(at) = memchr::memchr(b'\\', rest) {
@@ -108,7 +110,7 @@ pub fn write_cell(out: &mut BytesMut, cell: Option<&[u8]>) {
         out.put_slice(b"\\N");
         return;
     };
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r')) {
+    while let Some(at) = first_special(rest) {
         out.put_slice(&rest[..at]);
         out.put_slice(match rest[at] {
             b'\t' => b"\\t",
@@ -119,6 +121,13 @@ pub fn write_cell(out: &mut BytesMut, cell: Option<&[u8]>) {
         rest = &rest[at + 1..];
     }
     out.put_slice(rest);
+}
+
+fn first_special(text: &[u8]) -> Option<usize> {
+    let is_special = |byte: u8| (byte == b'\\') | (byte == b'\t') | (byte == b'\n') | (byte == b'\r');
+    // Most texts have none, which is seen many bytes at a time.
+    let has_one = text.iter().fold(false, |any, byte| any | is_special(*byte));
+    if has_one { text.iter().position(|byte| is_special(*byte)) } else { None }
 }
 
 #[cfg(test)]
