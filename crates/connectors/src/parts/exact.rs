@@ -3,8 +3,12 @@
 
 mod arrays;
 mod intervals;
+mod moments;
+mod numbers;
 
 use intervals::Unit;
+use moments::Moment;
+use numbers::{digits_behind_point, float_keeps, fraction, sqlite_number_keeps, sqlite_text_changes};
 
 /// What takes a value that a column does not hold.
 pub const WIDER: &str = "a wider column holds it (table_copy makes it one: widen_columns: true)";
@@ -20,14 +24,14 @@ pub enum Keeps {
     All,
     /// So many digits behind the point; of a negative number, as many zeros before it.
     Scale { digits: i32, type_name: String },
-    /// So many digits of a second. Where `zone` is false an offset would be dropped, where `day` is a day before the time.
-    Seconds { digits: usize, zone: bool, day: bool, type_name: String },
+    /// Of a date, a time or both what it has a place for.
+    Moment(Moment),
+    /// Of a length of time so many digits of a second.
+    Seconds { digits: usize, type_name: String },
     /// Of a length of time what is not less than the unit.
     Interval { lowest: Unit, type_name: String },
     /// Of each element what its type keeps.
     Array(Box<Keeps>),
-    /// The day alone.
-    Day,
     /// So many characters: blanks beyond them would be cut off.
     Characters { most: usize, type_name: String },
     /// So many bytes.
@@ -56,27 +60,22 @@ impl Keeps {
             .map(|numbers| numbers.split(',').filter_map(|number| number.trim().parse().ok()).collect())
             .unwrap_or_default();
         let type_name = type_name.to_owned();
-        let digits = || numbers.first().and_then(|digits| usize::try_from(*digits).ok()).unwrap_or(6);
-        let is_zoned = type_name.ends_with("with time zone");
+        let length = || numbers.first().and_then(|digits| usize::try_from(*digits).ok());
+        if let Some(moment) = Moment::of(name, length(), &type_name) {
+            return Self::Moment(moment);
+        }
         match name {
             "numeric" if !numbers.is_empty() => Self::Scale { digits: numbers.get(1).copied().unwrap_or(0), type_name },
             "money" => Self::Scale { digits: 2, type_name },
-            "timestamp" | "timestamp without time zone" | "timestamp with time zone" => {
-                Self::Seconds { digits: digits(), zone: is_zoned, day: true, type_name }
-            }
-            "time" | "time without time zone" | "time with time zone" => {
-                Self::Seconds { digits: digits(), zone: is_zoned, day: false, type_name }
-            }
             _ if name.starts_with("interval") => match Unit::lowest_of(name) {
                 Some(lowest) => Self::Interval { lowest, type_name },
-                None => Self::Seconds { digits: digits(), zone: true, day: true, type_name },
+                None => Self::Seconds { digits: length().unwrap_or(6), type_name },
             },
             "name" => Self::Bytes { most: 63, type_name },
             "\"char\"" => Self::Bytes { most: 1, type_name },
-            "date" => Self::Day,
             "real" => Self::Float { is_double: false },
             "double precision" => Self::Float { is_double: true },
-            "character varying" => match numbers.first().and_then(|most| usize::try_from(*most).ok()) {
+            "character varying" => match length() {
                 Some(most) => Self::Characters { most, type_name },
                 None => Self::All,
             },
@@ -98,49 +97,39 @@ impl Keeps {
         if has(&["NUM", "DEC", "MONEY"]) { Self::SqliteNumber { type_name } } else { Self::SqliteText { type_name } }
     }
 
+    /// Of a column of days.
+    pub fn is_day(&self) -> bool {
+        matches!(self, Self::Moment(moment) if moment.is_day())
+    }
+
     /// True where only digits would go, which a load may allow.
     fn is_rounding(&self) -> bool {
         matches!(self, Self::Scale { .. } | Self::Seconds { .. } | Self::Float { .. } | Self::SqliteNumber { .. })
     }
 
+    /// True where the first look shows that the value is kept, which it is for nearly every one.
+    pub fn is_plain(&self, value: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Moment(moment) => moment.is_plain(value),
+            Self::Scale { digits, .. } => numbers::is_plain_decimal(value, *digits),
+            Self::Float { is_double } => numbers::is_plain_float(value, *is_double),
+            Self::SqliteNumber { .. } => numbers::is_plain_float(value, true),
+            Self::Bytes { most, .. } | Self::Characters { most, .. } => value.len() <= *most,
+            _ => false,
+        }
+    }
+
     /// What would be lost; `None` when nothing would.
     pub fn change(&self, value: &[u8], may_round: bool) -> Option<String> {
-        if matches!(self, Self::All) {
+        if self.is_plain(value) || (may_round && self.is_rounding()) {
             return None;
         }
         let text = std::str::from_utf8(value).ok()?;
         let trimmed = text.trim();
-        if matches!(self, Self::Seconds { .. } | Self::Day) && names_moment(trimmed) {
-            return Some(
-                "is one of PostgreSQL's words such as 'now' and 'today', which would become the moment of the load; a column \
-                 of text keeps it"
-                    .to_owned(),
-            );
-        }
-        if let Self::Seconds { zone: false, type_name, .. } = self
-            && has_offset(trimmed)
-        {
-            return Some(format!(
-                "has an offset from UTC or a zone, which {type_name} would drop; a column with time zone keeps the moment"
-            ));
-        }
-        if let Self::Seconds { day: false, type_name, .. } = self
-            && behind_day(trimmed).is_some()
-        {
-            return Some(format!(
-                "has a day before the time, which {type_name} would drop; a timestamp column keeps it"
-            ));
-        }
-        if matches!(self, Self::Seconds { .. } | Self::Day) && has_short_year(trimmed) {
-            return Some(
-                "is a day with a year of two digits, whose order cannot be told; write it as 2024-01-31".to_owned(),
-            );
-        }
-        if may_round && self.is_rounding() {
-            return None;
-        }
         match self {
             Self::All => None,
+            Self::Moment(moment) => moment.change(trimmed, may_round),
             Self::Scale { digits, type_name } => {
                 let behind = digits_behind_point(trimmed)?;
                 (behind > *digits).then(|| match *digits {
@@ -151,7 +140,7 @@ impl Keeps {
                     _ => format!("would be rounded to tens, hundreds, … by {type_name}; {ROUNDEC}"),
                 })
             }
-            Self::Seconds { digits, type_name, .. } => {
+            Self::Seconds { digits, type_name } => {
                 let found = fraction(trimmed);
                 (found > *digits).then(|| {
                     format!("has {found} digits of a second, and {type_name} would round it to {digits}; {ROUNDEC}")
@@ -163,8 +152,6 @@ impl Keeps {
                 .map(|change| format!("holds an element that {change}")),
             Self::Bytes { most, type_name } => (text.len() > *most)
                 .then(|| format!("is {} bytes long, and {type_name} would cut it to {most}; text keeps it", text.len())),
-            Self::Day => has_time(trimmed)
-                .then(|| "has a time of day, which date would drop; a timestamp column keeps it".to_owned()),
             Self::Characters { most, type_name } => (text.len() > *most && text.chars().count() > *most).then(|| {
                 format!(
                     "is too long for {type_name} ({} characters); {WIDER}; {CUT}",
@@ -188,222 +175,8 @@ impl Keeps {
     }
 }
 
+/// What allows digits to go.
 const ROUNDEC: &str = "copy_options: roundec allows that";
-
-/// Significant digits that every double and every float keeps.
-const DOUBLE_DIGITS: usize = 15;
-const FLOAT_DIGITS: usize = 6;
-
-/// A number as written: its digits without zeros at either end, and the exponent of the last of them.
-#[derive(PartialEq, Eq)]
-struct Written {
-    is_negative: bool,
-    digits: String,
-    exponent: i32,
-}
-
-fn written(text: &str) -> Option<Written> {
-    let (is_negative, rest) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
-    };
-    let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
-        None => (rest, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let is_plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if (whole.is_empty() && fraction.is_empty()) || !is_plain(whole) || !is_plain(fraction) {
-        return None;
-    }
-    let all = [whole, fraction].concat();
-    let from_left = all.trim_start_matches('0');
-    let digits = from_left.trim_end_matches('0');
-    if digits.is_empty() {
-        return Some(Written { is_negative: false, digits: String::new(), exponent: 0 });
-    }
-    let zeros = i32::try_from(from_left.len() - digits.len()).ok()?;
-    let exponent = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?.checked_add(zeros)?;
-    Some(Written { is_negative, digits: digits.to_owned(), exponent })
-}
-
-/// `None` for what is no number.
-fn digits_behind_point(text: &str) -> Option<i32> {
-    // As nearly every number comes, in few steps.
-    let is_plain = !text.bytes().any(|byte| byte == b'e' || byte == b'E');
-    if is_plain && let Some((_, fraction)) = text.split_once('.') {
-        let fraction = fraction.trim_end_matches('0');
-        if !fraction.is_empty() {
-            return fraction.bytes().all(|byte| byte.is_ascii_digit()).then(|| i32::try_from(fraction.len()).ok())?;
-        }
-    }
-    written(text).map(|number| -number.exponent)
-}
-
-/// Digits behind the point of a second, without zeros at the end.
-fn fraction(text: &str) -> usize {
-    let Some((_, rest)) = text.split_once('.') else { return 0 };
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    rest[..digits].trim_end_matches('0').len()
-}
-
-/// What follows the day in `2024-01-31 10:00:00`, where it is written so.
-fn behind_day(text: &str) -> Option<&str> {
-    let bytes = text.as_bytes();
-    let is_day = bytes.len() > 10
-        && bytes[4] == b'-'
-        && bytes[7] == b'-'
-        && (bytes[10] == b' ' || bytes[10] == b'T')
-        && bytes.get(11).is_some_and(u8::is_ascii_digit);
-    if is_day { text.get(11..) } else { None }
-}
-
-/// Words that the engine reads as a day or a time, most of them as another one at every load.
-const MOMENTS: [&str; 6] = ["now", "today", "tomorrow", "yesterday", "epoch", "allballs"];
-
-/// True of a text with such a word: `today`, `tomorrow 10:00`.
-fn names_moment(text: &str) -> bool {
-    text.bytes().any(|byte| byte.is_ascii_alphabetic())
-        && text
-            .split(|letter: char| !letter.is_alphanumeric())
-            .any(|word| MOMENTS.iter().any(|known| known.eq_ignore_ascii_case(word)))
-}
-
-fn has_time(text: &str) -> bool {
-    let Some(time) = behind_day(text) else { return false };
-    let clock = time.split(['+', '-', 'Z', 'z', ' ']).next().unwrap_or_default();
-    clock.bytes().any(|byte| (b'1'..=b'9').contains(&byte))
-}
-
-/// Of a text that is to be a time without a zone; PostgreSQL would pass over one.
-fn has_offset(text: &str) -> bool {
-    if text.split(|letter: char| !letter.is_ascii_alphabetic()).any(is_zone) {
-        return true;
-    }
-    let bare_time = || text.get(..3).filter(|hour| hour.ends_with(':')).map(|_| text);
-    let at = match behind_day(text).or_else(bare_time) {
-        Some(time) => time.find(['+', '-']).map(|at| &time[at..]),
-        // Written in another way, where a minus may stand between the parts of the day.
-        None => text.find('+').map(|at| &text[at..]),
-    };
-    at.is_some_and(|offset| offset.bytes().any(|byte| (b'1'..=b'9').contains(&byte)))
-}
-
-fn is_zone(word: &str) -> bool {
-    let word = word.to_ascii_lowercase();
-    let is_part_of_a_day = word.len() >= 3 && CALENDAR.iter().any(|name| name.starts_with(&word));
-    !word.is_empty() && !is_part_of_a_day && !NO_ZONES.contains(&word.as_str())
-}
-
-/// Words beside a time that are no zone, or that of UTC.
-const NO_ZONES: [&str; 12] = ["t", "z", "ut", "utc", "etc", "gmt", "zulu", "am", "pm", "bc", "ad", "infinity"];
-const CALENDAR: [&str; 19] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-    "sunday",
-];
-
-/// `1/2/24`, `2-Jan-24`: each engine, and each session of one, has its own order for them.
-fn has_short_year(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let clock = (1..bytes.len()).find(|at| bytes[*at] == b'T' && bytes[at - 1].is_ascii_digit());
-    let parts: Vec<&str> = text[..clock.unwrap_or(text.len())]
-        .split([' ', '/', '.', '-', ','])
-        .filter(|part| !part.is_empty())
-        .take_while(|part| !part.contains(':'))
-        .collect();
-    let is_short = |part: &&str| part.len() <= 2 && part.bytes().all(|byte| byte.is_ascii_digit());
-    let is_month = |part: &&str| part.bytes().all(|byte| byte.is_ascii_alphabetic()) && !is_zone(part);
-    let numbers = parts.iter().filter(|part| is_short(part)).count();
-    parts.len() == 3 && numbers >= 2 && parts.iter().all(|part| is_short(part) || is_month(part))
-}
-
-/// Whether the float that a text becomes is written as that text again.
-fn float_keeps(text: &str, is_double: bool) -> bool {
-    let (double, float) = (text.parse::<f64>(), text.parse::<f32>());
-    let (Ok(double), Ok(float)) = (double, float) else { return true };
-    let Some(number) = written(text) else { return true };
-    let (is_usual, most) =
-        if is_double { (double.is_normal(), DOUBLE_DIGITS) } else { (float.is_normal(), FLOAT_DIGITS) };
-    if number.digits.is_empty() || (is_usual && number.digits.len() <= most) {
-        return true;
-    }
-    if is_double {
-        is_nearest(&number, double)
-    } else {
-        // A double may itself be only near a whole number of so many digits.
-        let is_another = || text.trim().parse::<i128>().is_ok_and(|whole| whole != float as i128);
-        written(&format!("{float:e}")).is_some_and(|kept| kept == number)
-            || (double.is_finite()
-                && double.to_bits() == f64::from(float).to_bits()
-                && number.digits.len() > 9
-                && !is_another())
-    }
-}
-
-/// Digits that tell every double from every other one.
-const MOST_DOUBLE_DIGITS: usize = 17;
-
-/// Whether the double is the number as far as its digits go: off by half of its last digit at most. Writers do not agree
-/// on the last digit where two are as good.
-fn is_nearest(number: &Written, double: f64) -> bool {
-    let count = number.digits.len();
-    if !double.is_finite() || double == 0.0 {
-        return false;
-    }
-    if count > MOST_DOUBLE_DIGITS {
-        // All of the double's own digits, which are as many as there are.
-        return written(&format!("{double:.*e}", count - 1)).is_some_and(|kept| kept == *number);
-    }
-    if double.is_subnormal() {
-        return written(&format!("{double:e}")).is_some_and(|kept| kept == *number);
-    }
-    let Some(exact) = written(&format!("{:.*e}", count + 17, double)) else { return false };
-    let unit = |exponent: i32| u32::try_from(exponent).ok().and_then(|exponent| 10_u128.checked_pow(exponent));
-    let lowest = exact.exponent.min(number.exponent - 1);
-    let scaled = |digits: &str, exponent: i32| digits.parse::<u128>().ok()?.checked_mul(unit(exponent - lowest)?);
-    let (Some(exact), Some(wanted), Some(last)) = (
-        scaled(&exact.digits, exact.exponent),
-        scaled(&number.digits, number.exponent),
-        unit(number.exponent - lowest),
-    ) else {
-        return false;
-    };
-    exact.abs_diff(wanted) <= last / 2
-}
-
-fn sqlite_number_keeps(text: &str) -> bool {
-    text.parse::<i64>().is_ok() || float_keeps(text, true)
-}
-
-fn sqlite_text_changes(text: &str) -> bool {
-    let trimmed = text.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
-    if trimmed.is_empty() || written(trimmed).is_none() {
-        return false;
-    }
-    if let Ok(number) = trimmed.parse::<i64>() {
-        return number.to_string() != text;
-    }
-    let is_same = trimmed.parse::<f64>().is_ok_and(|number| number.fract() != 0.0 && format!("{number:?}") == text);
-    !is_same || !float_keeps(trimmed, true)
-}
 
 #[cfg(test)]
 mod tests {
@@ -462,7 +235,13 @@ mod tests {
             ("timestamp without time zone", "Tue Jan 02 10:00:00 2024"),
             ("timestamp without time zone", "-infinity"),
             ("date", "2-Jan-2024"),
-            ("time without time zone", "-10:00:00"),
+            ("date", "2024/1/2"),
+            ("date", "20240102"),
+            ("date", "Tue, 2 Jan 2024"),
+            ("timestamp without time zone", "20240102T100000.5Z"),
+            ("timestamp with time zone", "Tue, 02 Jan 2024 10:00:00 +0900"),
+            ("timestamp with time zone", "2024-01-02 10:00:00-03:30:12 BC"),
+            ("timestamp with time zone", "12024-01-02 10:00:00+09"),
             ("time with time zone", "10:00:00+09"),
             ("interval day", "-1 days"),
             ("interval day", "1 year 2 mons 3 days 00:00:00"),
@@ -493,6 +272,17 @@ mod tests {
             ("timestamp without time zone", "2024-1-2 10:00 PST", "a zone"),
             ("timestamp without time zone", "2024-01-02 +09", "a zone"),
             ("timestamp without time zone", "Tue Jan 02 10:00:00 2024 PST", "a zone"),
+            ("timestamp without time zone", "240102", "write it as 2024-01-31 10:20:30.5,"),
+            ("timestamp with time zone", "99.008", "write it as 2024-01-31 10:20:30.5+09,"),
+            ("timestamp without time zone", "1704067200", "write it as"),
+            ("timestamp without time zone", "J2460000", "write it as"),
+            ("date", "2024-1-2 10:00", "time of day"),
+            ("date", "20240102 100000", "time of day"),
+            ("date", "Tue Jan 02 10:00:00 2024", "time of day"),
+            ("date", "294276-12-31 23:59:59.999999", "time of day"),
+            ("time without time zone", "-10:00:00", "write it as 10:20:30.5,"),
+            ("time without time zone", "100000+09", "write it as 10:20:30.5,"),
+            ("time with time zone", "2024-1-2 10:00", "a day before the time"),
             ("timestamp without time zone", "1/2/24", "a year of two digits"),
             ("timestamp with time zone", "05.01.24 10:00", "a year of two digits"),
             ("date", "1-2-24", "a year of two digits"),

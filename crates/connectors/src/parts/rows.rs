@@ -194,7 +194,7 @@ impl Rejects {
         let names_rows = |column: &&LoadColumn| {
             let is_key = matches!(&request.method, LoadMethod::Upsert { keys, .. } if keys.contains(&column.name));
             (is_key || request.known_by.contains(&column.name))
-                && (column.kind == CellKind::Integer || column.keeps == Keeps::Day)
+                && (column.kind == CellKind::Integer || column.keeps.is_day())
         };
         let keys = fields.iter().filter(names_rows).map(|column| column.name.clone()).collect();
         Self { keys, ..Self::new(request.format.max_error, request.show_values, request.quarantine.is_some()) }
