@@ -124,7 +124,7 @@ pub fn write_cell(out: &mut BytesMut, cell: Option<&[u8]>) {
 }
 
 fn first_special(text: &[u8]) -> Option<usize> {
-    let is_special = |byte: u8| (byte == b'\\') | (byte == b'\t') | (byte == b'\n') | (byte == b'\r');
+    let is_special = |byte: u8| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r');
     // Most texts have none, which is seen many bytes at a time.
     let has_one = text.iter().fold(false, |any, byte| any | is_special(*byte));
     if has_one { text.iter().position(|byte| is_special(*byte)) } else { None }

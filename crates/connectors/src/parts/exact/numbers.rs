@@ -32,14 +32,15 @@ pub fn is_plain_float(value: &[u8], is_double: bool) -> bool {
     }
     let Ok(text) = std::str::from_utf8(value) else { return false };
     let most = if is_double { DOUBLE_DIGITS } else { FLOAT_DIGITS };
-    if digits.len() <= most && digits.iter().filter(|byte| **byte == b'.').count() <= 1 {
+    if digits.len() <= most {
         return true;
     }
     let mut again = [0; 32];
     let mut rest = &mut again[..];
-    let is_written = match is_double {
-        true => text.parse().is_ok_and(|number: f64| write!(rest, "{number}").is_ok()),
-        false => text.parse().is_ok_and(|number: f32| write!(rest, "{number}").is_ok()),
+    let is_written = if is_double {
+        text.parse().is_ok_and(|number: f64| write!(rest, "{number}").is_ok())
+    } else {
+        text.parse().is_ok_and(|number: f32| write!(rest, "{number}").is_ok())
     };
     let left = rest.len();
     is_written && again[..again.len() - left] == *value
