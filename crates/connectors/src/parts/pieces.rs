@@ -23,29 +23,43 @@ impl Piece {
 }
 
 /// Comes in the order of the rows: of two that cannot both be there the first stays.
-pub struct Pieces(Vec<Piece>);
+pub struct Pieces {
+    /// The next one last.
+    to_come: Vec<Piece>,
+    /// Where the furthest one began: all rows behind are to come.
+    reached: u64,
+}
 
 impl Pieces {
     /// The halves of all rows, which were refused together.
     pub fn of(rows: u64) -> Self {
-        let mut pieces = Self(Vec::new());
+        let mut pieces = Self { to_come: Vec::new(), reached: 0 };
         match rows {
             0 => {}
-            1 => pieces.0.push(Piece { first: 1, last: 1 }),
+            1 => pieces.to_come.push(Piece { first: 1, last: 1 }),
             _ => pieces.split(Piece { first: 1, last: rows }),
         }
         pieces
     }
 
     pub fn pop(&mut self) -> Option<Piece> {
-        self.0.pop()
+        let piece = self.to_come.pop()?;
+        self.reached = self.reached.max(piece.first);
+        Some(piece)
+    }
+
+    /// A row that was not there before. It comes now if its turn is over.
+    pub fn let_in(&mut self, number: u64) {
+        if number < self.reached {
+            self.to_come.push(Piece { first: number, last: number });
+        }
     }
 
     /// Of several rows.
     pub fn split(&mut self, piece: Piece) {
         let middle = piece.first + (piece.last - piece.first) / 2;
-        self.0.push(Piece { first: middle + 1, last: piece.last });
-        self.0.push(Piece { first: piece.first, last: middle });
+        self.to_come.push(Piece { first: middle + 1, last: piece.last });
+        self.to_come.push(Piece { first: piece.first, last: middle });
     }
 }
 
@@ -103,5 +117,27 @@ mod tests {
                 assert_eq!(taken, (1..=rows).filter(|row| !bad.contains(row)).collect::<Vec<_>>(), "{rows}");
             }
         }
+    }
+
+    #[test]
+    fn a_row_that_waited_comes_once() {
+        // Which row waits for which: all of them are refused but 2, 4 and 9.
+        let waits = [(7, 3), (3, 5), (5, 8), (8, 4), (6, 9), (10, 1), (1, 2)];
+        let mut here: Vec<u64> = (1..=10).filter(|row| !waits.iter().any(|(_, waiting)| waiting == row)).collect();
+        let (mut pieces, mut tried) = (Pieces::of(10), Vec::<u64>::new());
+        while let Some(piece) = pieces.pop() {
+            let rows: Vec<u64> = here.iter().copied().filter(|row| (piece.first..=piece.last).contains(row)).collect();
+            let is_bad = |row: &u64| ![2, 4, 9].contains(row);
+            if !piece.is_one_row() && rows.iter().any(is_bad) {
+                pieces.split(piece);
+                continue;
+            }
+            tried.extend(&rows);
+            if let Some((_, next)) = waits.iter().find(|(refused, _)| rows.contains(refused)) {
+                here.push(*next);
+                pieces.let_in(*next);
+            }
+        }
+        assert_eq!(tried, [6, 7, 3, 5, 8, 4, 9, 10, 1, 2]);
     }
 }

@@ -92,8 +92,13 @@ pub enum Nulls {
 pub struct Upsert<'a> {
     /// Quoted.
     pub target: &'a str,
-    /// Quoted, or a subquery: nothing but [`keep_best_incoming`](Self::keep_best_incoming) changes it.
+    /// Quoted. Nothing but [`keep_best_incoming`](Self::keep_best_incoming) changes it.
     pub staging: &'a str,
+    /// What comes in: `staging`, or a subquery of it.
+    pub rows: &'a str,
+    /// Rows may be refused, so that those which are not the best of their key may be wanted after all: they stay in `staging`,
+    /// under the negative of their number.
+    pub may_refuse: bool,
     /// Those of the file.
     pub columns: &'a [String],
     pub keys: &'a [String],
@@ -115,24 +120,59 @@ pub fn has_no_value(row: &str, quoted: &str) -> String {
     format!("COALESCE(CAST({row}.{quoted} AS VARCHAR), '') = ''")
 }
 
+/// The rows of a staging table, quoted, which are to come in, where others wait for those to be refused.
+pub fn rows_not_waiting(staging: &str) -> String {
+    format!("(SELECT * FROM {staging} WHERE {} > 0)", quote(SEQUENCE))
+}
+
 impl Upsert<'_> {
     /// Leaves one incoming row for each key in staging: the one with the highest order key (NULL is lowest), of equal
     /// ones the last. Rows with a NULL in their key equal no other row and all stay, unless the database says otherwise.
     pub fn keep_best_incoming(&self, nulls: Nulls) -> String {
-        let complete = match nulls {
-            Nulls::Distinct => format!(" WHERE {}", keys_not_null("s", self.keys)),
-            Nulls::Equal => String::new(),
+        let (staging, seq) = (self.staging, self.sequence);
+        let mut ranked = match nulls {
+            Nulls::Distinct => vec![keys_not_null("s", self.keys)],
+            Nulls::Equal => Vec::new(),
         };
+        let mut change = format!("DELETE FROM {staging}");
+        if self.may_refuse {
+            ranked.push(format!("s.{seq} > 0"));
+            change = format!("UPDATE {staging} SET {seq} = -{seq}");
+        }
+        let ranked = if ranked.is_empty() { String::new() } else { format!(" WHERE {}", ranked.join(" AND ")) };
         let order =
             self.order_key.map(|key| format!("{}{} DESC NULLS LAST, ", quote(key), self.collation)).unwrap_or_default();
         format!(
-            "DELETE FROM {staging} WHERE {seq} IN (SELECT {seq} FROM (SELECT {seq}, ROW_NUMBER() OVER \
-             (PARTITION BY {keys} ORDER BY {order}{seq} DESC) AS millrace_rank FROM {staging} AS s{complete}) AS ranked \
+            "{change} WHERE {seq} IN (SELECT {seq} FROM (SELECT {seq}, ROW_NUMBER() OVER \
+             (PARTITION BY {keys} ORDER BY {order}{seq} DESC) AS millrace_rank FROM {staging} AS s{ranked}) AS ranked \
              WHERE millrace_rank > 1)",
-            staging = self.staging,
-            seq = self.sequence,
             keys = list(self.keys),
         )
+    }
+
+    /// Asks for the number of the best row that waits for this one to be refused.
+    pub fn find_next_best(&self, number: u64, nulls: Nulls) -> String {
+        let (staging, seq) = (self.staging, self.sequence);
+        let same = match nulls {
+            Nulls::Distinct => same_keys("s", "r", self.keys),
+            Nulls::Equal => {
+                let same = |key: &String| format!("s.{0} IS NOT DISTINCT FROM r.{0}", quote(key));
+                self.keys.iter().map(same).collect::<Vec<_>>().join(" AND ")
+            }
+        };
+        let order = self
+            .order_key
+            .map(|key| format!("s.{}{} DESC NULLS LAST, ", quote(key), self.collation))
+            .unwrap_or_default();
+        format!(
+            "SELECT -s.{seq} FROM {staging} AS s JOIN {staging} AS r ON {same} WHERE r.{seq} = {number} AND s.{seq} < 0 \
+             ORDER BY {order}s.{seq} LIMIT 1"
+        )
+    }
+
+    /// The row that waited under this number comes in.
+    pub fn let_in(&self, number: u64) -> String {
+        format!("UPDATE {0} SET {1} = {number} WHERE {1} = -{number}", self.staging, self.sequence)
     }
 
     /// Without an order key, counts the keys that come in with rows that differ, of which
@@ -146,9 +186,9 @@ impl Upsert<'_> {
             Nulls::Distinct => format!(" WHERE {}", keys_not_null("s", self.keys)),
             Nulls::Equal => String::new(),
         };
-        let (keys, staging) = (list(self.keys), self.staging);
+        let (keys, rows) = (list(self.keys), self.rows);
         Some(format!(
-            "SELECT COUNT(*) FROM (SELECT {keys} FROM (SELECT DISTINCT {row} FROM {staging} AS s{complete}) AS d GROUP BY {keys} \
+            "SELECT COUNT(*) FROM (SELECT {keys} FROM (SELECT DISTINCT {row} FROM {rows} AS s{complete}) AS d GROUP BY {keys} \
              HAVING COUNT(*) > 1) AS t"
         ))
     }
@@ -167,14 +207,14 @@ impl Upsert<'_> {
         // DENSE_RANK gives one row one rank, also where it meets two of staging.
         format!(
             "DELETE FROM {target} WHERE ({row}) IN (SELECT {named} FROM (SELECT {selected}, DENSE_RANK() OVER \
-             (PARTITION BY {keys} ORDER BY {order}{address}) AS millrace_rank FROM {target} AS t JOIN {staging} AS s ON {same}) \
+             (PARTITION BY {keys} ORDER BY {order}{address}) AS millrace_rank FROM {target} AS t JOIN {rows} AS s ON {same}) \
              AS ranked WHERE millrace_rank > 1)",
             target = self.target,
             row = self.row_address.join(", "),
             named = named.join(", "),
             selected = selected.join(", "),
             keys = list_of("t", self.keys),
-            staging = self.staging,
+            rows = self.rows,
             same = same_keys("t", "s", self.keys),
         )
     }
@@ -198,8 +238,8 @@ impl Upsert<'_> {
     /// Selects of the rows `t` that [`update`](Self::update) is to overwrite, with the incoming ones `s`, those that meet a
     /// condition.
     pub fn select_reached(&self, selected: &str, condition: &str) -> String {
-        let (target, staging, reached) = (self.target, self.staging, self.reached());
-        format!("SELECT {selected} FROM {target} AS t JOIN {staging} AS s ON {reached} WHERE {condition}")
+        let (target, rows, reached) = (self.target, self.rows, self.reached());
+        format!("SELECT {selected} FROM {target} AS t JOIN {rows} AS s ON {reached} WHERE {condition}")
     }
 
     /// Overwrites existing rows unless they are newer. `None` when the file has nothing but keys.
@@ -213,9 +253,9 @@ impl Upsert<'_> {
         if assignments.is_empty() {
             return None;
         }
-        let (target, staging) = (self.target, self.staging);
+        let (target, rows) = (self.target, self.rows);
         let assignments = assignments.join(", ");
-        Some(format!("UPDATE {target} AS t SET {assignments} FROM {staging} AS s WHERE {}", self.reached()))
+        Some(format!("UPDATE {target} AS t SET {assignments} FROM {rows} AS s WHERE {}", self.reached()))
     }
 
     /// Both in one statement, where the database itself sees to it that no key occurs twice: PostgreSQL looks each key up
@@ -241,13 +281,13 @@ impl Upsert<'_> {
             format!("DO UPDATE SET {}{}", assignments.join(", "), not_newer.unwrap_or_default())
         };
         format!(
-            "WITH written AS (INSERT INTO {target} AS {existing} ({columns}) {overriding}SELECT {columns} FROM {staging} AS s \
+            "WITH written AS (INSERT INTO {target} AS {existing} ({columns}) {overriding}SELECT {columns} FROM {rows} AS s \
              ON CONFLICT ({keys}) {action} RETURNING xmax = 0 AS is_new) \
              SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM written",
             target = self.target,
             columns = list(self.columns),
             overriding = self.overriding,
-            staging = self.staging,
+            rows = self.rows,
             keys = list(self.keys),
         )
     }
@@ -256,7 +296,7 @@ impl Upsert<'_> {
     pub fn count_late(&self, before: &str) -> Option<String> {
         let order = format!("{}{}", quote(self.order_key?), self.collation);
         let keys = (list_of("s", self.keys), same_keys("t", "s", self.keys));
-        Some(count_late(self.target, self.staging, &keys, (&order, before)))
+        Some(count_late(self.target, self.rows, &keys, (&order, before)))
     }
 
     /// Counts the rows whose key is not there, which are to be inserted.
@@ -280,7 +320,7 @@ impl Upsert<'_> {
     fn new_rows(&self) -> String {
         format!(
             "{} AS s WHERE NOT EXISTS (SELECT 1 FROM {} AS t WHERE {})",
-            self.staging,
+            self.rows,
             self.target,
             same_keys("t", "s", self.keys)
         )

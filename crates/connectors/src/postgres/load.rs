@@ -22,7 +22,7 @@ use crate::parts::session::{ask, find_marker, has_marker, insert_marker, loaded_
 use crate::parts::sql::{literal, quote, table};
 use crate::parts::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
-use crate::parts::upsert::{SEQUENCE, TextOrder, Upsert, out_of_order};
+use crate::parts::upsert::{SEQUENCE, TextOrder, Upsert, out_of_order, rows_not_waiting};
 use crate::parts::wire::{ClientSession, WireClient, WireConfig};
 use crate::parts::{long_names, old_markers};
 
@@ -250,7 +250,9 @@ impl Loading<'_> {
 
     async fn publish(&self, names: &[String]) -> Result<LoadReport, PortError> {
         let target = table(&self.request.target);
-        let sequence = if self.rejects.are_allowed() { quote(SEQUENCE) } else { CTID.to_owned() };
+        let may_refuse = self.rejects.are_allowed();
+        let sequence = if may_refuse { quote(SEQUENCE) } else { CTID.to_owned() };
+        let rows = if may_refuse { rows_not_waiting(STAGING) } else { STAGING.to_owned() };
         let mut writing = self.writing(&target, names);
         if self.request.method == LoadMethod::Replace {
             // A unique index says it at no cost.
@@ -263,6 +265,8 @@ impl Loading<'_> {
             let upsert = Upsert {
                 target: &target,
                 staging: STAGING,
+                rows: &rows,
+                may_refuse,
                 columns: names,
                 keys,
                 order_key: order_key.as_ref(),

@@ -56,15 +56,17 @@ impl Writing<'_> {
         if self.rows_may_wait_for_others().await? {
             return Err(error);
         }
+        let mut nulls = Nulls::Distinct;
         if let Some(upsert) = self.upsert.as_ref().filter(|_| self.key == Key::Arbiter) {
             self.keep_best_incoming(upsert).await?;
             if self.nulls_are_one_key(upsert.keys).await? {
-                self.refuse_ties(upsert, Nulls::Equal).await?;
-                self.client.batch(&upsert.keep_best_incoming(Nulls::Equal)).await?;
+                nulls = Nulls::Equal;
+                self.refuse_ties(upsert, nulls).await?;
+                self.client.batch(&upsert.keep_best_incoming(nulls)).await?;
             }
         }
         let mut rejects = rejects.clone();
-        let written = self.pieces(&mut rejects).await?;
+        let written = self.pieces(&mut rejects, nulls).await?;
         Ok((written, Some(rejects)))
     }
 
@@ -98,10 +100,10 @@ impl Writing<'_> {
         Ok(self.update_and_insert(upsert).await?.and(late))
     }
 
-    /// Of a piece whose rows come as `staging` says it.
-    async fn piece(&self, staging: &str, key: Key) -> Result<Written, PortError> {
-        let Some(upsert) = self.upsert else { return self.insert(staging).await };
-        let upsert = Upsert { staging, ..upsert };
+    /// Of a piece whose rows come as `rows` says it.
+    async fn piece(&self, rows: &str, key: Key) -> Result<Written, PortError> {
+        let Some(upsert) = self.upsert else { return self.insert(rows).await };
+        let upsert = Upsert { rows, ..upsert };
         let late = self.count_late(&upsert).await?;
         if key == Key::Arbiter {
             return Ok(numbers_of(&self.client.query(&upsert.insert_or_update()).await?).and(late));
@@ -109,7 +111,8 @@ impl Writing<'_> {
         Ok(self.update_and_insert(&upsert).await?.and(late))
     }
 
-    async fn pieces(&self, rejects: &mut Rejects) -> Result<Written, PortError> {
+    /// `nulls` of the key by which rows wait for better ones.
+    async fn pieces(&self, rejects: &mut Rejects, nulls: Nulls) -> Result<Written, PortError> {
         let client = self.client;
         client.batch(&format!("CREATE INDEX ON {STAGING} ({}); ANALYZE {STAGING}", quote(SEQUENCE))).await?;
         let mut written = Written { inserted: Some(0), ..Written::default() };
@@ -124,10 +127,27 @@ impl Writing<'_> {
             match done {
                 Ok(done) => written = written.and(done),
                 Err(_) if !piece.is_one_row() => pieces.split(piece),
-                Err(error) => self.refuse(piece.first, &error, rejects).await?,
+                Err(error) => {
+                    // Which row waits for this one is known while it is there.
+                    let next = self.let_next_in(piece.first, nulls).await?;
+                    self.refuse(piece.first, &error, rejects).await?;
+                    if let Some(next) = next {
+                        pieces.let_in(next);
+                    }
+                }
             }
         }
         Ok(written)
+    }
+
+    /// A refused row is as one that did not come: the next best of its key takes its place.
+    async fn let_next_in(&self, number: u64, nulls: Nulls) -> Result<Option<u64>, PortError> {
+        let Some(upsert) = &self.upsert else { return Ok(None) };
+        let next = scalar_number(&self.client.query(&upsert.find_next_best(number, nulls)).await?);
+        if let Some(next) = next {
+            self.client.batch(&upsert.let_in(next)).await?;
+        }
+        Ok(next)
     }
 
     /// The inner error is that of a rule which a row breaks: nothing of the piece is written then.

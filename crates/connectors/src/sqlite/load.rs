@@ -23,7 +23,7 @@ use crate::parts::session::{marker_of, report_before};
 use crate::parts::sql::{list, list_of, quote, scalar_number};
 use crate::parts::swap::{load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
-use crate::parts::upsert::{Nulls, SEQUENCE, Upsert, tied};
+use crate::parts::upsert::{Nulls, SEQUENCE, Upsert, rows_not_waiting, tied};
 use crate::postgres::check_keys;
 
 pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport, PortError> {
@@ -191,10 +191,14 @@ async fn publish(
             LoadMethod::Append | LoadMethod::Swap => {}
         }
         let (address, sequence) = (address.iter().map(String::as_str).collect::<Vec<_>>(), quote(SEQUENCE));
+        let may_refuse = rejects.are_allowed();
+        let rows = if may_refuse { rows_not_waiting(STAGING) } else { STAGING.to_owned() };
         let upsert = match &request.method {
             LoadMethod::Upsert { keys, order_key } => Some(Upsert {
                 target: &target,
                 staging: STAGING,
+                rows: &rows,
+                may_refuse,
                 columns: names,
                 keys,
                 order_key: order_key.as_ref(),

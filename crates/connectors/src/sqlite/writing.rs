@@ -12,7 +12,7 @@ use crate::parts::pieces::{Pieces, Written};
 use crate::parts::row_counts::require_inserted;
 use crate::parts::rows::{Refusal, Rejects, row_text};
 use crate::parts::sql::{list, list_of, quote, same_keys, scalar_number};
-use crate::parts::upsert::{SEQUENCE, Upsert};
+use crate::parts::upsert::{Nulls, SEQUENCE, Upsert};
 
 #[derive(Clone, Copy)]
 pub struct Writing<'a> {
@@ -35,7 +35,8 @@ impl Writing<'_> {
     ) -> Result<(Written, Option<Rejects>), PortError> {
         let file = self.file;
         file.run(connection, "SAVEPOINT millrace_all").await?;
-        let error = match self.rows(connection, STAGING).await {
+        let all = self.upsert.map_or(STAGING, |upsert| upsert.rows);
+        let error = match self.rows(connection, all).await {
             Ok(written) => return Ok((written, None)),
             Err(error) if is_rule(&error) => error,
             Err(error) => return Err(error),
@@ -102,10 +103,24 @@ impl Writing<'_> {
                 Err(error) => {
                     self.refuse(connection, piece.first, &error, rejects).await?;
                     refused.push(piece.first);
+                    if let Some(next) = self.let_next_in(connection, piece.first).await? {
+                        pieces.let_in(next);
+                    }
                 }
             }
         }
         Ok((written, refused))
+    }
+
+    /// A refused row is as one that did not come: the next best of its key takes its place.
+    async fn let_next_in(&self, connection: &mut SqliteConnection, number: u64) -> Result<Option<u64>, PortError> {
+        let Some(upsert) = &self.upsert else { return Ok(None) };
+        let find = upsert.find_next_best(number, Nulls::Distinct);
+        let next = scalar_number(&self.file.ask(connection, &find).await?);
+        if let Some(next) = next {
+            self.file.run(connection, &upsert.let_in(next)).await?;
+        }
+        Ok(next)
     }
 
     async fn refuse(
@@ -137,18 +152,18 @@ impl Writing<'_> {
         )
     }
 
-    /// All of them, or a piece, as `staging` says it.
-    async fn rows(&self, connection: &mut SqliteConnection, staging: &str) -> Result<Written, PortError> {
+    /// All of them, or a piece, as `rows` says it.
+    async fn rows(&self, connection: &mut SqliteConnection, rows: &str) -> Result<Written, PortError> {
         let (file, request, target) = (self.file, self.request, self.target);
         let Some(upsert) = self.upsert else {
             let insert = format!(
-                "INSERT INTO {target} ({0}) SELECT {0} FROM {staging} AS s ORDER BY s.{1}",
+                "INSERT INTO {target} ({0}) SELECT {0} FROM {rows} AS s ORDER BY s.{1}",
                 list(self.names),
                 quote(SEQUENCE)
             );
             return Ok(Written { inserted: Some(file.run(connection, &insert).await?), ..Written::default() });
         };
-        let upsert = Upsert { staging, ..upsert };
+        let upsert = Upsert { rows, ..upsert };
         let mut written = Written::default();
         let late = request.late_before.as_ref().and_then(|before| upsert.count_late(&literal(before)));
         if let Some(count_late) = late {
