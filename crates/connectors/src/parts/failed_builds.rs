@@ -10,10 +10,11 @@ use crate::parts::sql::{beside, literal, name_with_suffix, quote, table};
 /// Digits of a work's hash at the end of such a name.
 const OF_WORK: usize = 8;
 
-/// What is kept of this work. No table that is being built is called so.
+/// What is kept of this work. No table that is being built is called so. Whoever builds the target for this task, a test of the
+/// DAG or another installation, finds what any of them has kept: a good build makes all of it old.
 pub fn name_of(request: &BuildRequest) -> TableName {
     let work = &request.work;
-    let task = Sha256::digest(format!("{}\0{}\0{}\0{}", work.installation, work.dag_id, work.task_id, request.target));
+    let task = Sha256::digest(format!("{}\0{}\0{}", work.dag_id, work.task_id, request.target));
     let suffix = format!("__failed_{}_{}", hex::encode(&task[..4]), &work.short_hash()[..OF_WORK]);
     beside(&request.target, &name_with_suffix(&request.target.name, &suffix))
 }
