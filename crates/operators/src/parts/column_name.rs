@@ -54,10 +54,21 @@ pub fn require_apart(columns: &[impl Named], whose: &str) -> Result<(), TaskErro
         columns.iter().enumerate().filter(is_double).map(|(_, column)| column.name()).collect();
     doubles.sort_unstable();
     doubles.dedup();
-    let Some(first) = doubles.first() else { return Ok(()) };
+    if doubles.is_empty() {
+        return Ok(());
+    }
+    // What has no name of its own is called by what it is, or `?column?`.
+    let is_plain = |name: &&&str| {
+        name.starts_with(|first: char| first.is_alphabetic() || first == '_')
+            && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
+    };
+    let example = match doubles.iter().find(is_plain) {
+        Some(name) => format!("SELECT a.{name}, b.{name} AS other_{name}"),
+        None => "SELECT 1 AS one, 2 AS two".to_owned(),
+    };
     Err(TaskError::Fail(format!(
-        "several columns of {whose} are called {}, and columns go by their names: give each a name of its own (SELECT a.{first}, \
-         b.{first} AS other_{first}) or leave out all but one; nothing was written",
+        "several columns of {whose} are called {}, and columns go by their names: give each a name of its own ({example}) or leave \
+         out all but one; nothing was written",
         doubles.join(", ")
     )))
 }
@@ -90,5 +101,12 @@ mod tests {
         let error = require_apart(&names(&["v", "id", "id", "v", "v"]), "the query").unwrap_err().to_string();
         assert!(error.contains("several columns of the query are called id, v,"), "{error}");
         assert!(error.contains("b.id AS other_id"), "{error}");
+        for unnamed in [&["?column?", "?column?"][..], &["1", "1"], &["COUNT(*)", "COUNT(*)"], &["", ""]] {
+            let error = require_apart(&names(unnamed), "the query").unwrap_err().to_string();
+            assert!(error.contains("(SELECT 1 AS one, 2 AS two)"), "{error}");
+        }
+        let error =
+            require_apart(&names(&["?column?", "?column?", "주문", "주문"]), "the query").unwrap_err().to_string();
+        assert!(error.contains("(SELECT a.주문, b.주문 AS other_주문)"), "{error}");
     }
 }
