@@ -113,6 +113,35 @@ fn methods_and_keys_reach_the_warehouse() {
 }
 
 #[test]
+fn the_header_of_a_foreign_file_is_read_whatever_packs_it() {
+    let text = "score,id\n9,1\n";
+    let mut gzip = Vec::new();
+    std::io::Read::read_to_end(
+        &mut flate2::read::GzEncoder::new(text.as_bytes(), flate2::Compression::fast()),
+        &mut gzip,
+    )
+    .unwrap();
+    let zstd = zstd::encode_all(text.as_bytes(), 3).unwrap();
+    for (packing, body) in [("quote as '\"'", text.as_bytes().to_vec()), ("gzip", gzip), ("zstd", zstd)] {
+        let world = written(json!({}));
+        world.put_stranger("theirs.csv", "");
+        world.objects.lock().unwrap().get_mut("theirs.csv").unwrap().body = body;
+        let load = |more: Value| {
+            let mut load = json!({"s3_key": "theirs.csv", "copy_options": ["csv", "ignoreheader 1", packing]});
+            load.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            copy(load)
+        };
+        let text = message(world.run("copy", load(json!({}))));
+        let words = "the header of s3://b/theirs.csv names the columns of analytics.nps in another order (score, id)";
+        assert!(text.contains(words), "{packing}: {text}");
+        assert!(world.loads.lock().unwrap().is_empty(), "{packing}");
+        let named = json!({"columns": ["score", "id"]});
+        *world.load_report.lock().unwrap() = report(1, 1);
+        world.run("copy", load(named)).unwrap();
+    }
+}
+
+#[test]
 fn what_the_file_says_and_the_user_says_must_fit() {
     let world = written(json!({}));
     let text = message(world.run("copy", copy(json!({"copy_options": ["csv", "ignoreheader 1"]}))));

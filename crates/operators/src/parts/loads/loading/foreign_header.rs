@@ -1,7 +1,11 @@
 //! The header of a file that somebody else wrote, which COPY passes over: where it names the table's columns in another
 //! order, the fields would go into the wrong ones.
 
+use std::borrow::Cow;
+use std::io::Read;
+
 use csv_core::{ReadRecordResult, ReaderBuilder};
+use flate2::read::MultiGzDecoder;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use millrace_operator_api::TaskError;
 use millrace_operator_api::ports::{Column, CsvFormat, FileKind, ObjectInfo, ObjectStore, TableName, Warehouse};
@@ -12,6 +16,8 @@ use crate::parts::report::while_doing;
 
 /// A header that is longer is not looked at.
 const LONGEST: u64 = 64 << 10;
+/// So much of a packed file holds its beginning: a block of zstd has up to 128 KB, which can't be unpacked in part.
+const PACKED: u64 = 192 << 10;
 
 /// Refuses such files. The columns of a table that names none of them are no matter of this.
 pub async fn refuse_other_order(
@@ -20,7 +26,7 @@ pub async fn refuse_other_order(
     target: &TableName,
     (format, objects): (&CsvFormat, &[ObjectInfo]),
 ) -> Result<(), TaskError> {
-    if format.kind != FileKind::Csv || format.ignore_header == 0 || format.gzip || format.zstd {
+    if format.kind != FileKind::Csv || format.ignore_header == 0 {
         return Ok(());
     }
     let table = described(warehouse, target, &[]).await?;
@@ -48,9 +54,26 @@ async fn header(
     if object.size == 0 {
         return Ok(None);
     }
-    let start = bytes_of(store, object, 0..object.size.min(LONGEST)).await;
+    let longest = if format.gzip || format.zstd { PACKED } else { LONGEST };
+    let start = bytes_of(store, object, 0..object.size.min(longest)).await;
     let start = start.map_err(|error| while_doing(&format!("reading the header of {}", object.url()), error))?;
+    let start = unpacked(&start, format);
     Ok(record(start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start), format))
+}
+
+/// As much of it as the bytes hold: they are the beginning of a file, and what is broken in them is said by the load.
+fn unpacked<'a>(bytes: &'a [u8], format: &CsvFormat) -> Cow<'a, [u8]> {
+    let mut text = Vec::new();
+    let mut read = |packed: &mut dyn Read| drop(packed.take(LONGEST).read_to_end(&mut text));
+    match (format.gzip, format.zstd) {
+        (true, _) => read(&mut MultiGzDecoder::new(bytes)),
+        (_, true) => match zstd::Decoder::with_buffer(bytes) {
+            Ok(mut packed) => read(&mut packed),
+            Err(_) => return Cow::Borrowed(&[]),
+        },
+        _ => return Cow::Borrowed(bytes),
+    }
+    Cow::Owned(text)
 }
 
 /// The fields of the record before the first that is loaded. `None`: it does not end here.
@@ -96,6 +119,32 @@ mod tests {
         assert_eq!(read("made today\n\"la;st\";first\r\nKim;Min\n", 2, Some(';')), names(&["la;st", "first"]));
         assert_eq!(read("one line that does not end", 1, None), None);
         assert_eq!(read("a\n", 2, None), None);
+    }
+
+    #[test]
+    fn the_beginning_of_a_packed_file_is_enough() {
+        // Digits that can't be packed well.
+        let rows: String =
+            (1..40_000_u64).map(|row| format!("{:016x}\n", row.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        let text = format!("b,a\n{rows}");
+        let mut gzip = flate2::read::GzEncoder::new(text.as_bytes(), flate2::Compression::fast());
+        let mut packed = Vec::new();
+        gzip.read_to_end(&mut packed).unwrap();
+        // Written by `cat` of two files.
+        let mut twice = Vec::new();
+        for part in ["b,", "a\n1,2\n"] {
+            flate2::read::GzEncoder::new(part.as_bytes(), flate2::Compression::best()).read_to_end(&mut twice).unwrap();
+        }
+        let zipped = zstd::encode_all(text.as_bytes(), 3).unwrap();
+        let gzip = CsvFormat { ignore_header: 1, gzip: true, ..CsvFormat::default() };
+        let zstd = CsvFormat { ignore_header: 1, zstd: true, ..CsvFormat::default() };
+        let longest = usize::try_from(PACKED).unwrap();
+        assert!(packed.len() > longest && zipped.len() > longest, "{} {}", packed.len(), zipped.len());
+        for (bytes, format) in [(&packed[..longest], &gzip), (&twice[..], &gzip), (&zipped[..longest], &zstd)] {
+            assert_eq!(record(&unpacked(bytes, format), format), Some(vec!["b".to_owned(), "a".to_owned()]));
+        }
+        assert_eq!(record(&unpacked(b"no gzip", &gzip), &gzip), None);
+        assert_eq!(record(&unpacked(b"no zstd", &zstd), &zstd), None);
     }
 
     #[test]
