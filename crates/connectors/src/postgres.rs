@@ -5,6 +5,7 @@ mod hashing;
 pub mod keys;
 mod load;
 pub mod locks;
+mod parents;
 pub mod references;
 mod refusal;
 mod replica;
@@ -18,6 +19,6 @@ mod writing;
 
 pub use hashing::key_query;
 pub use load::check_keys;
-pub use refusal::{BrokenRule, reason};
+pub use refusal::{BrokenRule, reason_of};
 pub use source::PostgresSource;
 pub use warehouse::{PostgresWarehouse, execute as execute_over_wire, forget};

@@ -17,7 +17,8 @@ pub const ENTRY: OperatorEntry =
 /// Rows with equal keys are updated, others inserted, in one transaction. Of several rows with one key, in the table or
 /// coming in, the one with the highest `order_key` stays, so an older row never overwrites a newer one; NULL is lowest, and
 /// in a tie the incoming row wins, of several the last of the files (Redshift, which reads them side by side, refuses such).
-/// Without an `order_key`, rows that differ and come in with one key are refused: which is to stay can't be told.
+/// Without an `order_key`, rows that differ and come in with one key are refused: which is to stay can't be told. A row that
+/// is refused within what `maxerror` allows is as one that did not come: the next best of its key goes in.
 ///
 /// The same file twice leaves the same table, but for rows with NULL in their key: they equal no other row, so each load
 /// adds them.

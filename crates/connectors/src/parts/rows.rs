@@ -220,6 +220,11 @@ impl Rejects {
         self.most > 0
     }
 
+    /// How many more are allowed.
+    pub fn left(&self) -> u64 {
+        self.most.saturating_sub(self.count)
+    }
+
     pub fn add(&mut self, refusal: Refusal) -> Result<(), PortError> {
         self.put(self.file.clone(), Some(refusal.line), refusal)
     }

@@ -193,7 +193,7 @@ impl WireConfig {
                 .filter_map(|(kind, name)| Some(format!("{kind} {}", name?)))
                 .collect::<Vec<_>>()
                 .join(", ");
-            let why = crate::postgres::reason(code, "the column");
+            let why = crate::postgres::reason_of(db);
             return PortError::new(
                 PortErrorKind::Data,
                 format!("connection {:?}: {what}: {place}: a row {why} (SQLSTATE {code})", self.conn_id),

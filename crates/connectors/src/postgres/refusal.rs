@@ -2,8 +2,12 @@
 
 use tokio_postgres::error::DbError;
 
+use millrace_operator_api::ports::TableName;
+
+use crate::parts::dialect::Dialect;
 use crate::parts::exact::{CUT, WIDER};
 use crate::parts::rows::{LoadColumn, Refusal};
+use crate::parts::session::picks;
 use crate::parts::sql::literal;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +33,24 @@ pub fn copy_place(context: &str) -> Option<CopyPlace> {
     Some(place)
 }
 
+/// To whom a rule belongs that a row of a load breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleOf {
+    /// The table itself, or a partition of it.
+    Target,
+    /// A table that refers to it, whose rows hold on to a value.
+    Referring,
+}
+
+impl RuleOf {
+    const TARGET: &str = "target";
+
+    /// Reads what [`BrokenRule::select_owner`] found.
+    pub fn read(cell: &str) -> Self {
+        if cell == Self::TARGET { Self::Target } else { Self::Referring }
+    }
+}
+
 /// The rule of a table that a statement broke, as far as the server names it.
 #[derive(Debug, Clone, Default)]
 pub struct BrokenRule {
@@ -48,6 +70,33 @@ impl BrokenRule {
             constraint: owned(error.constraint()),
             column: owned(error.column()),
         }
+    }
+
+    /// Asks what the rule's table is to `target`: nothing comes where it is neither, as of a table that a trigger writes to.
+    /// `None` where no table is named.
+    pub fn select_owner(&self, target: &TableName) -> Option<String> {
+        let (schema, table) = (literal(self.schema.as_deref()?), literal(self.table.as_deref()?));
+        let picked = picks(target, Dialect::Postgres);
+        let from = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace";
+        let own = format!(
+            "SELECT '{}' {from} WHERE {picked} AND (n.nspname = {schema} AND c.relname = {table} OR EXISTS \
+             (SELECT 1 FROM pg_partition_tree(c.oid) t JOIN pg_class p ON p.oid = t.relid \
+             JOIN pg_namespace s ON s.oid = p.relnamespace WHERE s.nspname = {schema} AND p.relname = {table}))",
+            RuleOf::TARGET
+        );
+        let Some(constraint) = self.constraint.as_deref().map(literal) else { return Some(own) };
+        Some(format!(
+            "{own} UNION ALL SELECT 'referring' {from} JOIN pg_constraint k ON k.contype = 'f' AND (k.confrelid = c.oid \
+             OR k.confrelid IN (SELECT relid FROM pg_partition_tree(c.oid))) JOIN pg_class r ON r.oid = k.conrelid \
+             JOIN pg_namespace s ON s.oid = r.relnamespace WHERE {picked} AND k.conname = {constraint} \
+             AND s.nspname = {schema} AND r.relname = {table} LIMIT 1"
+        ))
+    }
+
+    /// In the place of [`reason`], of a rule that belongs to a table which refers to the one that is loaded.
+    pub fn still_referred_to(&self) -> String {
+        let table = [self.schema.as_deref(), self.table.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(".");
+        format!("takes away a value that rows of {table} still refer to")
     }
 
     /// Asks which columns the rule is about. `None` where it is no constraint.
@@ -86,6 +135,17 @@ pub fn named(constraint: Option<&str>) -> String {
     constraint.map(|name| format!("constraint {name}, ")).unwrap_or_default()
 }
 
+/// As [`reason`], of an error whose rule may belong to a table that refers to the one which is written to: PostgreSQL has one
+/// code for both ends of a reference, and tells them apart in words.
+pub fn reason_of(error: &DbError) -> String {
+    match error.code().code() {
+        "23503" if error.message().starts_with("update or delete on table") => {
+            BrokenRule::of(error).still_referred_to()
+        }
+        code => reason(code, "the column"),
+    }
+}
+
 /// PostgreSQL's own messages repeat the value.
 pub fn reason(code: &str, type_name: &str) -> String {
     match code {
@@ -99,6 +159,7 @@ pub fn reason(code: &str, type_name: &str) -> String {
         "23502" => "is NULL, and the column takes no NULL".to_owned(),
         "23505" => "has a key that is there already".to_owned(),
         "23503" => "refers to a row that is not there".to_owned(),
+        "23001" => "takes away a value that rows of another table still refer to".to_owned(),
         "23P01" => "conflicts with a row that is there".to_owned(),
         "23514" => format!("is refused by a check of {type_name}"),
         "54000" => "is too large".to_owned(),

@@ -5,8 +5,9 @@ use millrace_operator_api::ports::{LoadRequest, SmallResult};
 use millrace_operator_api::{PortError, PortErrorKind};
 
 use super::keys::{self, Key};
+use super::parents::Reference;
 use super::references;
-use super::refusal::{named, reason};
+use super::refusal::{RuleOf, named, reason};
 use super::stage::STAGING;
 use crate::parts::dialect::Dialect;
 use crate::parts::doubles;
@@ -49,7 +50,7 @@ impl Writing<'_> {
             Err(error) => return Err(error),
         };
         self.client.batch("ROLLBACK TO SAVEPOINT millrace_all").await?;
-        if !self.is_rule_of_the_table().await? {
+        if self.owner_of_rule().await?.is_none() {
             return Err(error);
         }
         self.refuse_doubles().await?;
@@ -76,10 +77,13 @@ impl Writing<'_> {
         let client = self.client;
         let trying = Writing { target: &trial, upsert: None, ..*self };
         let mut rejects = rejects.clone();
-        client
-            .batch(&format!("BEGIN; CREATE TEMP TABLE {TRIAL} (LIKE {} INCLUDING ALL) ON COMMIT DROP", self.target))
-            .await?;
-        match trying.pieces(&mut rejects).await {
+        let winnowed = async {
+            let trial = format!("CREATE TEMP TABLE {TRIAL} (LIKE {} INCLUDING ALL) ON COMMIT DROP", self.target);
+            client.batch(&format!("BEGIN; {trial}")).await?;
+            self.take_out_orphans(&mut rejects).await?;
+            trying.pieces(&mut rejects, Nulls::Distinct).await
+        };
+        match winnowed.await {
             Ok(_) => client.batch("COMMIT").await.map(|()| rejects),
             Err(error) => {
                 // The first error counts; a connection that is gone has rolled back by itself.
@@ -87,6 +91,23 @@ impl Writing<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Rows that refer to none of another table: a trial, which is a temporary table, can't refer to any.
+    async fn take_out_orphans(&self, rejects: &mut Rejects) -> Result<(), PortError> {
+        for reference in Reference::all_of(self.client, &self.request.target).await? {
+            if !reference.columns.iter().all(|column| self.names.contains(column)) {
+                continue;
+            }
+            let found = self.client.query(&reference.find_orphans(STAGING, rejects.left() + 1)).await?;
+            let numbers = found.rows.iter().filter_map(|row| row.first()?.as_deref()?.parse::<u64>().ok());
+            let (code, constraint) = ("23503", named(Some(&reference.constraint)));
+            for number in numbers {
+                let reason = format!("{} ({constraint}SQLSTATE {code})", reason(code, "the table"));
+                self.take_out(number, &reference.columns, reason, rejects).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn all(&self) -> Result<Written, PortError> {
@@ -159,7 +180,7 @@ impl Writing<'_> {
             Ok(written) => client.batch("RELEASE SAVEPOINT millrace_piece").await.map(|()| Ok(written)),
             Err(error) if is_rule(&error) || error.code.as_deref() == Some(CARDINALITY_VIOLATION) => {
                 client.batch(BACK).await?;
-                if is_rule(&error) && !self.is_rule_of_the_table().await? {
+                if is_rule(&error) && self.owner_of_rule().await?.is_none() {
                     return Err(error);
                 }
                 Ok(Err(error))
@@ -169,21 +190,34 @@ impl Writing<'_> {
     }
 
     async fn refuse(&self, number: u64, error: &PortError, rejects: &mut Rejects) -> Result<(), PortError> {
-        let client = self.client;
         let code = error.code.as_deref().unwrap_or_default();
-        let rule = client.broken_rule();
-        let columns = match rule.select_columns() {
-            Some(select) => {
-                client.query(&select).await?.rows.into_iter().filter_map(|row| row.into_iter().next()?).collect()
-            }
-            None => Vec::from_iter(rule.column.clone()),
-        };
+        let rule = self.client.broken_rule();
         // The indexes of a trial have names of their own.
         let constraint = named(rule.constraint.as_deref().filter(|_| rule.table.as_deref() != Some(TRIAL)));
+        let (columns, why) = match (self.owner_of_rule().await?, rule.select_columns()) {
+            (Some(RuleOf::Referring), _) => (Vec::new(), rule.still_referred_to()),
+            (_, None) => (Vec::from_iter(rule.column.clone()), reason(code, "the table")),
+            (_, Some(select)) => {
+                let found = self.client.query(&select).await?.rows.into_iter();
+                (found.filter_map(|row| row.into_iter().next()?).collect(), reason(code, "the table"))
+            }
+        };
+        self.take_out(number, &columns, format!("{why} ({constraint}SQLSTATE {code})"), rejects).await
+    }
+
+    /// A row that is not to come in, because of these of its columns.
+    async fn take_out(
+        &self,
+        number: u64,
+        columns: &[String],
+        reason: String,
+        rejects: &mut Rejects,
+    ) -> Result<(), PortError> {
+        let client = self.client;
         let this_row = format!("FROM {STAGING} WHERE {} = {number}", quote(SEQUENCE));
         let found = client.query(&format!("SELECT {} {this_row}", list(self.names))).await?;
         let cells = found.rows.into_iter().next().unwrap_or_default();
-        let value = match columns.as_slice() {
+        let value = match columns {
             [only] => self.names.iter().position(|name| name == only).and_then(|at| cells.get(at)?.clone()),
             _ => None,
         };
@@ -192,28 +226,21 @@ impl Writing<'_> {
             column: (!columns.is_empty()).then(|| columns.join(", ")),
             value: value.map(String::into_bytes),
             row: Some(row_text(self.names, cells.iter().map(|cell| cell.as_deref().map(str::as_bytes)))),
-            reason: format!("{} ({constraint}SQLSTATE {code})", reason(code, "the table")),
+            reason,
         };
         rejects.add_numbered(number, refusal)?;
         client.batch(&format!("DELETE {this_row}")).await
     }
 
-    /// Whether the last error is about the table itself or a partition of it, and not about what a trigger did elsewhere.
-    async fn is_rule_of_the_table(&self) -> Result<bool, PortError> {
+    /// Of the rule that the last error is about. `None` where it is that of a table which a trigger wrote to.
+    async fn owner_of_rule(&self) -> Result<Option<RuleOf>, PortError> {
         let rule = self.client.broken_rule();
-        let (Some(schema), Some(table)) = (&rule.schema, &rule.table) else { return Ok(false) };
-        if *table == self.request.target.name || table == TRIAL {
-            return Ok(true);
+        if rule.table.as_deref() == Some(TRIAL) {
+            return Ok(Some(RuleOf::Target));
         }
-        let asked = format!(
-            "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, pg_partition_tree(c.oid) t \
-             JOIN pg_class p ON p.oid = t.relid JOIN pg_namespace s ON s.oid = p.relnamespace \
-             WHERE {} AND s.nspname = {} AND p.relname = {} LIMIT 1",
-            picks(&self.request.target, Dialect::Postgres),
-            literal(schema),
-            literal(table)
-        );
-        Ok(!self.client.query(&asked).await?.rows.is_empty())
+        let Some(asked) = rule.select_owner(&self.request.target) else { return Ok(None) };
+        let found = self.client.query(&asked).await?;
+        Ok(found.rows.first().and_then(|row| row.first()?.as_deref()).map(RuleOf::read))
     }
 
     /// Whether a unique index of these columns takes two NULLs for one, which no release before 15 knows.

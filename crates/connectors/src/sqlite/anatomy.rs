@@ -89,6 +89,51 @@ pub async fn has_triggers(
     Ok(!file.ask(connection, &asked).await?.rows.is_empty())
 }
 
+/// Whether the table has a rule of these words, by which SQLite names a check: the table's making repeats them.
+pub async fn has_check(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+    words: &str,
+) -> Result<bool, PortError> {
+    let asked = format!(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = {} COLLATE NOCASE AND instr(sql, {}) > 0",
+        literal(&target.name),
+        literal(words)
+    );
+    Ok(!file.ask(connection, &asked).await?.rows.is_empty())
+}
+
+pub async fn has_index(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+    index: &str,
+) -> Result<bool, PortError> {
+    let asked = format!(
+        "SELECT 1 FROM sqlite_master WHERE type = 'index' AND tbl_name = {} COLLATE NOCASE AND name = {} COLLATE NOCASE",
+        literal(&target.name),
+        literal(index)
+    );
+    Ok(!file.ask(connection, &asked).await?.rows.is_empty())
+}
+
+/// Whether the table refers to others, and others to it.
+pub async fn references(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+) -> Result<(bool, bool), PortError> {
+    let name = literal(&target.name);
+    let parents = format!("SELECT 1 FROM pragma_foreign_key_list({name}) LIMIT 1");
+    let children = format!(
+        "SELECT 1 FROM sqlite_master AS m, pragma_foreign_key_list(m.name) AS f WHERE m.type = 'table' \
+         AND f.\"table\" = {name} COLLATE NOCASE LIMIT 1"
+    );
+    let has_parents = !file.ask(connection, &parents).await?.rows.is_empty();
+    Ok((has_parents, !file.ask(connection, &children).await?.rows.is_empty()))
+}
+
 /// A foreign key of the table names the table itself: what is to be there may come after what refers to it.
 pub async fn refers_to_itself(
     file: &SqliteFile,

@@ -42,6 +42,9 @@ impl Writing<'_> {
             Err(error) => return Err(error),
         };
         file.run(connection, "ROLLBACK TO millrace_all").await?;
+        if !self.is_rule_of_the_table(connection, &error).await? {
+            return Err(error);
+        }
         if anatomy::refers_to_itself(file, connection, &self.request.target).await? {
             // A row may wait for one of another piece.
             return Err(error);
@@ -92,7 +95,9 @@ impl Writing<'_> {
             file.run(connection, "SAVEPOINT millrace_piece").await?;
             let done = self.rows(connection, &piece.of(STAGING)).await;
             match &done {
-                Err(error) if is_rule(error) => file.run(connection, "ROLLBACK TO millrace_piece").await?,
+                Err(error) if is_rule(error) && self.is_rule_of_the_table(connection, error).await? => {
+                    file.run(connection, "ROLLBACK TO millrace_piece").await?
+                }
                 Err(_) => return done.map(|done| (done, refused)),
                 Ok(_) => 0,
             };
@@ -123,6 +128,24 @@ impl Writing<'_> {
         Ok(next)
     }
 
+    /// And not that of another table, which a trigger writes to, as far as SQLite's words tell it.
+    async fn is_rule_of_the_table(
+        &self,
+        connection: &mut SqliteConnection,
+        error: &PortError,
+    ) -> Result<bool, PortError> {
+        let (file, target) = (self.file, &self.request.target);
+        if !anatomy::has_triggers(file, connection, target).await? {
+            return Ok(true);
+        }
+        match Place::of(BrokenRule::of(error, &target.name).said.as_str(), &target.name) {
+            Place::Target => Ok(true),
+            Place::Elsewhere => Ok(false),
+            Place::Index(index) => anatomy::has_index(file, connection, target, index).await,
+            Place::Check(words) => anatomy::has_check(file, connection, target, words).await,
+        }
+    }
+
     async fn refuse(
         &self,
         connection: &mut SqliteConnection,
@@ -130,7 +153,16 @@ impl Writing<'_> {
         error: &PortError,
         rejects: &mut Rejects,
     ) -> Result<(), PortError> {
-        let rule = BrokenRule::of(error, &self.request.target.name);
+        let mut rule = BrokenRule::of(error, &self.request.target.name);
+        if error.code.as_deref() == Some(REFERENCE) {
+            let (to_others, from_others) = anatomy::references(self.file, connection, &self.request.target).await?;
+            // Only a row that is there can be one that others refer to.
+            match (to_others, from_others && self.upsert.is_some()) {
+                (false, true) => rule.reason = REFERRED_TO,
+                (true, true) => rule.reason = EITHER_END,
+                _ => {}
+            }
+        }
         let select = format!("SELECT {} FROM {STAGING} WHERE {} = {number}", list(self.names), quote(SEQUENCE));
         let found = self.file.ask(connection, &select).await?;
         let cells = found.rows.into_iter().next().unwrap_or_default();
@@ -213,13 +245,17 @@ impl Writing<'_> {
 /// SQLite's extended codes for the rules that a row can break, and what is said of it.
 const RULES: [(&str, &str); 7] = [
     ("275", "is refused by a check of the table"),
-    ("787", "refers to a row that is not there"),
+    (REFERENCE, "refers to a row that is not there"),
     ("1299", "is NULL, and the column takes no NULL"),
     ("1555", HAS_KEY),
     ("2067", HAS_KEY),
     ("2579", HAS_KEY),
     ("3091", "is not of the column's type"),
 ];
+const REFERENCE: &str = "787";
+const REFERRED_TO: &str = "takes away a value that rows of another table still refer to";
+const EITHER_END: &str =
+    "refers to a row that is not there, or takes away a value that rows of another table still refer to";
 const HAS_KEY: &str = "has a key that is there already";
 
 fn rule_of(error: &PortError) -> Option<(&'static str, &'static str)> {
@@ -229,6 +265,41 @@ fn rule_of(error: &PortError) -> Option<(&'static str, &'static str)> {
 /// A row breaks a rule of the table.
 pub fn is_rule(error: &PortError) -> bool {
     rule_of(error).is_some()
+}
+
+/// Whose a rule is, by what SQLite says of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Place<'a> {
+    /// Of the table, or it is not said.
+    Target,
+    Elsewhere,
+    /// Of the table with this index.
+    Index(&'a str),
+    /// Of the table with a check of this name, or of these words.
+    Check(&'a str),
+}
+
+impl<'a> Place<'a> {
+    fn of(said: &'a str, target: &str) -> Self {
+        if let Some(check) = said.strip_prefix("CHECK constraint failed: ") {
+            return Self::Check(check);
+        }
+        let keys = said.strip_prefix("UNIQUE constraint failed: ");
+        if let Some(index) = keys.and_then(|keys| keys.strip_prefix("index '")?.strip_suffix('\'')) {
+            return Self::Index(index);
+        }
+        let of_type = || Some(said.strip_prefix("cannot store ")?.rsplit_once(" column ")?.1);
+        match keys.or_else(|| said.strip_prefix("NOT NULL constraint failed: ")).or_else(of_type) {
+            Some(column) if column_of(column, target).is_none() => Self::Elsewhere,
+            _ => Self::Target,
+        }
+    }
+}
+
+/// Of `table.column`.
+fn column_of<'a>(named: &'a str, table: &str) -> Option<&'a str> {
+    let (of, column) = named.split_at_checked(table.len())?;
+    column.strip_prefix('.').filter(|_| of.eq_ignore_ascii_case(table))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -246,10 +317,7 @@ impl BrokenRule {
         let named = ["UNIQUE", "NOT NULL"].into_iter().find_map(|kind| {
             let columns = said.strip_prefix(kind)?.strip_prefix(" constraint failed: ")?;
             // Of an index on what is worked out the name alone is told.
-            columns
-                .split(", ")
-                .map(|column| column.get(..=table.len())?.ends_with('.').then(|| column[table.len() + 1..].to_owned()))
-                .collect()
+            columns.split(", ").map(|column| column_of(column, table).map(ToOwned::to_owned)).collect()
         });
         Self { columns: named.unwrap_or_default(), reason, said: said.to_owned() }
     }
@@ -278,5 +346,22 @@ mod tests {
         assert_eq!(broken("275", "CHECK constraint failed: length(v) < 11").0, "");
         let other = PortError::new(PortErrorKind::Data, "a trigger").with_code("1811");
         assert!(!is_rule(&other));
+    }
+
+    #[test]
+    fn a_rule_of_another_table_is_told_by_its_name() {
+        for (said, place) in [
+            ("UNIQUE constraint failed: Orders.a, Orders.b", Place::Target),
+            ("UNIQUE constraint failed: seen.a", Place::Elsewhere),
+            ("NOT NULL constraint failed: orders.v", Place::Target),
+            ("NOT NULL constraint failed: orders2.v", Place::Elsewhere),
+            ("UNIQUE constraint failed: index 'by_lower'", Place::Index("by_lower")),
+            ("CHECK constraint failed: v > 0", Place::Check("v > 0")),
+            ("cannot store TEXT value in INTEGER column orders.v", Place::Target),
+            ("cannot store TEXT value in INTEGER column seen.v", Place::Elsewhere),
+            ("FOREIGN KEY constraint failed", Place::Target),
+        ] {
+            assert_eq!(Place::of(said, "orders"), place, "{said}");
+        }
     }
 }

@@ -85,7 +85,7 @@ pub struct LoadParameters {
     table: Template<String>,
     /// The names of the table's columns, in the file's order. Left out: the names that the file remembers (a Parquet file
     /// always does), or else, for a foreign CSV file, all columns of the table in their order; a header with the same names in
-    /// another order (`ignoreheader 1`) is refused, where the file is not compressed.
+    /// another order (`ignoreheader 1`) is refused, but for `bzip2` and `lzop`, into which only Redshift sees.
     #[serde(default)]
     columns: Option<Template<Vec<String>>>,
     /// `append` (default of `copy`), `replace`, `swap` or `upsert`.
@@ -122,9 +122,9 @@ pub struct LoadParameters {
     /// The table that rows go to which cannot be taken, as many as `maxerror` allows: with file, line, column, value, reason
     /// and the whole row. `table` in the target's schema, or `schema.table`; it is made when it is missing. On PostgreSQL and
     /// SQLite a row counts as one of them, too, that a CHECK, NOT NULL, a unique key (not that of the upsert, which finds the row
-    /// to update) or a reference to another table refuses: of two rows that cannot both be there the first one stays. What a
-    /// trigger of PostgreSQL or a deferred rule says ends the load, and so does any rule of a table that refers to itself or has a
-    /// key that can be deferred, and at a swap into PostgreSQL a reference.
+    /// to update) or a reference from or to another table refuses: of two rows that cannot both be there the first one stays.
+    /// What a trigger or a deferred rule says ends the load, and so does any rule of a table that refers to itself or has a key
+    /// that can be deferred. A refused row is as one that did not come: of several rows with one key the next best goes in.
     #[serde(default)]
     quarantine: Option<Template<String>>,
     /// NUL bytes in texts, which PostgreSQL and Redshift cannot hold: `refuse` (default) the row, or `remove` them. Files

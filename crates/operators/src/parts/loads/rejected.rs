@@ -31,9 +31,9 @@ pub fn of_a_rule(error: PortError, max_error: u32, allowed_by: &str) -> PortErro
         return error;
     }
     let message = format!(
-        "{}; {allowed_by} counts rows that a CHECK, a key, NOT NULL or a reference to another table refuses, but not what a \
-         trigger or a rule that can be deferred says, nor any rule of a table with a reference to itself or with such a key, nor, of a \
-         swap into PostgreSQL, a reference to another table: leave such rows out in the query",
+        "{}; {allowed_by} counts rows that a CHECK, a key, NOT NULL or a reference from or to another table refuses, but not what \
+         a trigger or a rule that can be deferred says, nor any rule of a table with a reference to itself or with such a key: leave \
+         such rows out in the query",
         error.message
     );
     PortError { message, ..error }
