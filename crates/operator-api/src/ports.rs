@@ -5,6 +5,7 @@ mod process;
 mod row_hashing;
 mod scratch;
 mod source;
+mod spelling;
 mod value_type;
 mod warehouse;
 
@@ -13,6 +14,7 @@ pub use process::*;
 pub use row_hashing::*;
 pub use scratch::*;
 pub use source::*;
+pub use spelling::*;
 pub use value_type::*;
 pub use warehouse::*;
 

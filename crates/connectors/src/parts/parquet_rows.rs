@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta};
 use futures::TryStreamExt;
-use millrace_operator_api::ports::{ObjectInfo, ObjectRows, RowBatch};
+use millrace_operator_api::ports::{ObjectInfo, ObjectRows, RowBatch, SPELLINGS, Spelling, Spellings};
 use millrace_operator_api::{PortError, PortErrorKind};
 use parquet::data_type::Decimal;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{FileMetaData, RowGroupMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::record::reader::TreeBuilder;
@@ -71,6 +71,7 @@ fn read(file: File, columns: usize, outlet: &Outlet) -> Result<(), PortError> {
         return Err(data(format!("the file has {found} columns where {columns} are expected; they go by order")));
     }
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
+    let spellings = spellings(reader.metadata().file_metadata());
     let mut batch = RowBatch::new(columns);
     let mut text = String::new();
     let mut number = 0_u64;
@@ -83,8 +84,8 @@ fn read(file: File, columns: usize, outlet: &Outlet) -> Result<(), PortError> {
             let row = row.map_err(|error| broken(&error))?;
             number += 1;
             left -= 1;
-            for (name, field) in row.into_columns() {
-                push(&mut batch, field, &mut text)
+            for ((name, field), spelling) in row.into_columns().into_iter().zip(&spellings) {
+                push(&mut batch, field, spelling.as_ref(), &mut text)
                     .map_err(|reason| data(format!("row {number}, column {name}: {reason}")))?;
             }
             if left > 0 && outlet.is_enough(&batch) {
@@ -104,6 +105,13 @@ fn read(file: File, columns: usize, outlet: &Outlet) -> Result<(), PortError> {
     Ok(())
 }
 
+/// How the values of each column were spelled, where the file says it.
+fn spellings(file: &FileMetaData) -> Vec<Option<Spelling>> {
+    let noted = file.key_value_metadata().and_then(|pairs| pairs.iter().find(|pair| pair.key == SPELLINGS));
+    let noted: Spellings = noted.and_then(|pair| serde_json::from_str(pair.value.as_deref()?).ok()).unwrap_or_default();
+    file.schema().get_fields().iter().map(|field| noted.get(field.name()).cloned()).collect()
+}
+
 /// Of each column so many values are held at once.
 fn values_at_once(group: &RowGroupMetaData) -> usize {
     const BYTES: i64 = 4 << 20;
@@ -113,7 +121,7 @@ fn values_at_once(group: &RowGroupMetaData) -> usize {
 }
 
 /// A long value needs no memory of its own on its way; short ones are written into `text` first.
-fn push(batch: &mut RowBatch, field: Field, text: &mut String) -> Result<(), String> {
+fn push(batch: &mut RowBatch, field: Field, spelling: Option<&Spelling>, text: &mut String) -> Result<(), String> {
     match field {
         Field::Null => batch.push(None),
         Field::Str(text) => batch.push(Some(text.as_bytes())),
@@ -125,6 +133,9 @@ fn push(batch: &mut RowBatch, field: Field, text: &mut String) -> Result<(), Str
         other => {
             text.clear();
             write_short(&other, text)?;
+            if let Some(spelling) = spelling {
+                spelling.apply(text);
+            }
             batch.push(Some(text.as_bytes()));
         }
     }
@@ -242,11 +253,11 @@ mod tests {
         ];
         for (field, expected) in cases {
             let mut batch = RowBatch::new(1);
-            push(&mut batch, field, &mut "of before".to_owned()).unwrap();
+            push(&mut batch, field, None, &mut "of before".to_owned()).unwrap();
             assert_eq!(batch.cell(0, 0), Some(expected.as_bytes()));
         }
         let mut batch = RowBatch::new(1);
-        push(&mut batch, Field::Null, &mut String::new()).unwrap();
+        push(&mut batch, Field::Null, None, &mut String::new()).unwrap();
         assert_eq!(batch.cell(0, 0), None);
     }
 }

@@ -10,11 +10,12 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use millrace_operator_api::ports::{RowBatch, SourceColumn};
+use millrace_operator_api::ports::{RowBatch, SPELLINGS, SourceColumn, Spelling, Spellings, ValueType};
 use parquet::basic::{Compression as Codec, GzipLevel, ZstdLevel};
 use parquet::column::writer::{ColumnWriter, ColumnWriterImpl};
 use parquet::data_type::{ByteArray, DataType, FixedLenByteArray};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 
@@ -65,6 +66,8 @@ pub struct ParquetEncoder {
     outlet: Outlet,
     columns: Vec<SourceColumn>,
     forms: Vec<Form>,
+    /// How the values of each column were spelled so far; `None` where the file keeps that, or there is no value yet.
+    spellings: Vec<Option<Spelling>>,
     /// Of the row group that is being filled.
     batches: Vec<RowBatch>,
     held: usize,
@@ -102,6 +105,7 @@ impl ParquetEncoder {
             outlet,
             columns: columns.to_vec(),
             forms,
+            spellings: vec![None; columns.len()],
             batches: Vec::new(),
             held: 0,
             row_group,
@@ -125,10 +129,23 @@ impl ParquetEncoder {
     pub fn take(&mut self, is_last: bool) -> Result<Vec<u8>, EncodeError> {
         if is_last {
             self.write_row_group()?;
+            self.note_spellings();
             self.writer.finish()?;
         }
         self.writer.flush().map_err(ParquetError::from)?;
         Ok(self.outlet.with(std::mem::take))
+    }
+
+    /// A load that writes texts spells them so again.
+    fn note_spellings(&mut self) {
+        let spelled = self.columns.iter().zip(&self.spellings);
+        let found: Spellings =
+            spelled.filter_map(|(column, spelling)| Some((column.name.clone(), spelling.clone()?))).collect();
+        if !found.is_empty()
+            && let Ok(text) = serde_json::to_string(&found)
+        {
+            self.writer.append_key_value_metadata(KeyValue::new(SPELLINGS.to_owned(), text));
+        }
     }
 
     fn write_row_group(&mut self) -> Result<(), EncodeError> {
@@ -142,6 +159,9 @@ impl ParquetEncoder {
         while let Some(mut column) = group.next_column()? {
             let cells = Cells { batches: &batches, index, column: &self.columns[index], rows_before: self.rows_before };
             cells.write(column.untyped(), self.forms[index])?;
+            if loses_spelling(&cells.column.value) {
+                self.spellings[index] = cells.look_at_spelling(self.spellings[index].take());
+            }
             column.close()?;
             index += 1;
         }
@@ -149,6 +169,11 @@ impl ParquetEncoder {
         self.rows_before += batches.iter().map(|batch| batch.places.len() as u64).sum::<u64>();
         Ok(())
     }
+}
+
+/// Whether Parquet keeps what a value is, and not how it was written.
+fn loses_spelling(value: &ValueType) -> bool {
+    matches!(value, ValueType::Timestamp { .. } | ValueType::Money)
 }
 
 /// A batch whose bytes can be handed out without copying them.
@@ -190,6 +215,14 @@ impl Cells<'_> {
                 Err(ParquetError::General("no column is of 96 bits".to_owned()).into())
             }
         }
+    }
+
+    fn look_at_spelling(&self, known: Option<Spelling>) -> Option<Spelling> {
+        let values = self.batches.iter().flat_map(|batch| {
+            let spans = (0..batch.places.len()).filter_map(|row| batch.places.span(row, self.index));
+            spans.map(|(start, end)| &batch.bytes[start..end])
+        });
+        values.fold(known, |known, value| Some(Spelling::look(known, value)))
     }
 
     fn each<T: DataType>(
