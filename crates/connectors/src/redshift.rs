@@ -34,7 +34,7 @@ use crate::parts::sql;
 use crate::parts::swap;
 use crate::parts::task::TaskHandle;
 use crate::parts::wire::{WireConfig, WireSession};
-use crate::parts::{ddl, long_names};
+use crate::parts::{ddl, long_names, room};
 use crate::postgres::{execute_over_wire, forget};
 use data_api::{DataApi, DataApiSession};
 pub use source::RedshiftSource;
@@ -232,7 +232,11 @@ impl Warehouse for RedshiftWarehouse {
     }
 
     fn holds(&self, type_name: &str, value: &ValueType) -> bool {
-        ddl::redshift_holds(type_name, value)
+        room::holds(type_name, value, Dialect::Redshift)
+    }
+
+    fn widened(&self, type_name: &str, value: &ValueType) -> Option<String> {
+        room::widened(type_name, value, Dialect::Redshift)
     }
 
     fn passes_over_blanks(&self, type_name: &str) -> bool {

@@ -21,3 +21,4 @@ pub mod sensor;
 pub mod table_name;
 pub mod truth;
 pub mod unload_options;
+pub mod written_moments;

@@ -7,7 +7,6 @@ use millrace_operator_api::ports::{Alteration, NewColumn, TableName, ValueType};
 
 use crate::parts::failure::invalid;
 use crate::parts::sql::{list, quote, table};
-use crate::redshift::limits::Limit;
 
 /// PostgreSQL's longest `varchar(n)`.
 const LONGEST_POSTGRES_VARCHAR: u64 = 10_485_760;
@@ -17,7 +16,7 @@ const LONGEST_REDSHIFT_VARBYTE: u64 = 16_777_216;
 const REDSHIFT_DIGITS: u32 = 38;
 
 /// The bits that a signed number needs to hold every one of them.
-fn signed_bits(bits: u32, signed: bool) -> u32 {
+pub fn signed_bits(bits: u32, signed: bool) -> u32 {
     if signed { bits } else { bits + 1 }
 }
 
@@ -124,81 +123,6 @@ pub fn sqlite(value: &ValueType) -> String {
     .to_owned()
 }
 
-/// How many there are of what a type counts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Counts {
-    Characters,
-    Bytes,
-}
-
-pub fn postgres_holds(type_name: &str, value: &ValueType) -> bool {
-    holds(&Limit::of(type_name), value, Counts::Characters, type_name)
-}
-
-pub fn redshift_holds(type_name: &str, value: &ValueType) -> bool {
-    holds(&Limit::of(type_name), value, Counts::Bytes, type_name)
-}
-
-/// SQLite's columns hold texts and blobs of any length; its integers have 64 bits.
-pub fn sqlite_holds(type_name: &str, value: &ValueType) -> bool {
-    let is_integer = type_name.to_ascii_uppercase().contains("INT");
-    match value {
-        ValueType::Integer { bits, signed } => !is_integer || signed_bits(u32::from(*bits), *signed) <= 64,
-        ValueType::Bit { length } => !is_integer || *length <= 63,
-        ValueType::Text { .. } | ValueType::Decimal { .. } | ValueType::Float { .. } => !is_integer,
-        _ => true,
-    }
-}
-
-fn holds(limit: &Limit, value: &ValueType, counts: Counts, type_name: &str) -> bool {
-    // PostgreSQL's text and numeric without numbers hold anything of their kind.
-    let is_unlimited = counts == Counts::Characters && matches!(type_name, "text" | "character varying" | "numeric");
-    if is_unlimited {
-        return true;
-    }
-    let whole = |bits: u32, signed: bool| match limit {
-        Limit::Integer { highest, .. } => (1_i128 << (signed_bits(bits, signed) - 1)) - 1 <= *highest,
-        Limit::Decimal { precision, scale } => {
-            // Digits of the largest one.
-            let digits = ((1_i128 << (signed_bits(bits, signed) - 1)) - 1).to_string().len();
-            precision.saturating_sub(*scale) >= digits
-        }
-        _ => true,
-    };
-    let length = |most: usize, characters: Option<u64>, bytes: Option<u64>| {
-        let needed = match counts {
-            Counts::Characters => characters,
-            Counts::Bytes => bytes.or(characters.map(|count| count.saturating_mul(4))),
-        };
-        // The longest there is holds what it can; a longer value is refused when it comes.
-        needed.map_or(most as u64 >= LONGEST_REDSHIFT_VARCHAR, |needed| {
-            most as u64 >= needed.min(if counts == Counts::Bytes { LONGEST_REDSHIFT_VARCHAR } else { u64::MAX })
-        })
-    };
-    match (value, limit) {
-        (ValueType::Integer { bits, signed }, _) => whole(u32::from(*bits), *signed),
-        (ValueType::Bit { length }, _) => whole(*length, false),
-        (ValueType::Decimal { precision: Some(digits), scale: behind }, Limit::Decimal { precision, scale }) => {
-            let (digits, behind) = (*digits as usize, behind.unwrap_or(0) as usize);
-            *scale >= behind && precision.saturating_sub(*scale) >= digits.saturating_sub(behind)
-        }
-        (ValueType::Decimal { precision: None, .. }, Limit::Decimal { .. })
-        | (
-            ValueType::Decimal { .. } | ValueType::Float { .. } | ValueType::Text { .. },
-            Limit::Integer { .. } | Limit::Boolean | Limit::Date,
-        )
-        | (ValueType::Text { .. }, Limit::Decimal { .. } | Limit::Float { .. } | Limit::Timestamp)
-        | (ValueType::Float { bits: 64 }, Limit::Float { is_double: false }) => false,
-        (ValueType::Text { max_chars, max_bytes }, Limit::Varchar(most) | Limit::Char(most)) => {
-            length(*most, *max_chars, *max_bytes)
-        }
-        (ValueType::Enum { max_chars } | ValueType::Set { max_chars }, Limit::Varchar(most) | Limit::Char(most)) => {
-            length(*most, *max_chars, None)
-        }
-        _ => true,
-    }
-}
-
 /// `name` is quoted.
 pub fn create_table(
     name: &str,
@@ -279,34 +203,6 @@ mod tests {
             let found = (postgres(&value), redshift(&value), sqlite(&value));
             assert_eq!(found, (in_postgres.into(), in_redshift.into(), in_sqlite.into()), "{value}");
         }
-    }
-
-    #[test]
-    fn what_a_column_holds_is_known_before_a_row_is_read() {
-        let int = |bits, signed| ValueType::Integer { bits, signed };
-        let text = |max_chars| ValueType::Text { max_chars: Some(max_chars), max_bytes: None };
-        let decimal = |precision, scale| ValueType::Decimal { precision: Some(precision), scale: Some(scale) };
-        for (type_name, value, in_postgres, in_redshift) in [
-            ("bigint", int(64, true), true, true),
-            ("bigint", int(64, false), false, false),
-            ("integer", int(32, false), false, false),
-            ("numeric(20,0)", int(64, false), true, true),
-            ("numeric(20,2)", int(64, false), false, false),
-            ("character varying(20)", text(20), true, false),
-            ("character varying(80)", text(20), true, true),
-            ("character varying(19)", text(20), false, false),
-            ("text", ValueType::TEXT, true, false),
-            ("character varying(65535)", ValueType::TEXT, true, true),
-            ("numeric(38,10)", decimal(38, 10), true, true),
-            ("numeric(38,9)", decimal(38, 10), false, false),
-            ("integer", ValueType::TEXT, false, false),
-            ("real", ValueType::Float { bits: 64 }, false, false),
-            ("date", ValueType::Date, true, true),
-        ] {
-            assert_eq!(postgres_holds(type_name, &value), in_postgres, "postgres {type_name} {value}");
-            assert_eq!(redshift_holds(type_name, &value), in_redshift, "redshift {type_name} {value}");
-        }
-        assert!(sqlite_holds("TEXT", &int(64, false)) && !sqlite_holds("INTEGER", &int(64, false)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use millrace_operator_api::ports::{CsvFormat, LoadMethod, LoadRequest, RejectedR
 use crate::parts::exact::Keeps;
 use crate::parts::failure::{data, excerpt};
 use crate::parts::places::Places;
+use crate::parts::said::Said;
 
 /// What a column is, as far as an empty field and a number's form are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +42,24 @@ pub struct LoadColumn {
     pub type_name: String,
     pub kind: CellKind,
     pub keeps: Keeps,
+    pub said: Said,
 }
 
 impl LoadColumn {
     /// Of the rows, not of the table.
     pub fn ignored(name: &str) -> Self {
-        Self { name: name.to_owned(), type_name: String::new(), kind: CellKind::Ignored, keeps: Keeps::All }
+        Self {
+            name: name.to_owned(),
+            type_name: String::new(),
+            kind: CellKind::Ignored,
+            keeps: Keeps::All,
+            said: Said::Anything,
+        }
+    }
+
+    /// What the column would change in the value without a word.
+    fn change(&self, value: &[u8], may_round: bool) -> Option<String> {
+        self.keeps.change(value, may_round).or_else(|| self.said.refusal(value, &self.type_name))
     }
 }
 
@@ -248,7 +261,10 @@ impl Rejects {
             let before = if self.most == 0 {
                 String::new()
             } else {
-                format!("; {} rows were refused, maxerror allows {}", self.count, self.most)
+                format!(
+                    "; {} rows were refused, and {} may be (maxerror, max_error of table_copy)",
+                    self.count, self.most
+                )
             };
             let sample = refusal.row.and_then(|row| sample(&row, &self.keys, self.show_values)).unwrap_or_default();
             return Err(data(format!("{row}{before}{sample}")));
@@ -398,7 +414,7 @@ impl<'a> Shaper<'a> {
             };
             if let Some(span) = cell {
                 let value = &if span.is_rewritten { &self.rewritten[..] } else { bytes }[span.start..span.end];
-                if let Some(reason) = column.keeps.change(value, self.may_round) {
+                if let Some(reason) = column.change(value, self.may_round) {
                     let row = Some(self.text(bytes, spans));
                     return sink.refuse(Refusal { row, ..refused(value, reason) });
                 }
@@ -485,7 +501,10 @@ fn shaped(format: &CsvFormat, raw: &[u8], kind: CellKind) -> Shaped {
                 (Err(_), _) if format.accept_inv_chars => {
                     Shaped::Rewritten(String::from_utf8_lossy(raw).replace('\u{fffd}', "?").into_bytes())
                 }
-                (Err(_), _) => Shaped::Refused("is not UTF-8; copy_options: acceptinvchars would replace it"),
+                (Err(_), _) => Shaped::Refused(
+                    "is not UTF-8; copy and upsert would put ? in its place (copy_options: acceptinvchars), table_copy leaves \
+                     that to custom_select",
+                ),
             }
         }
         CellKind::Truth => match raw.to_ascii_lowercase().as_slice() {

@@ -133,11 +133,26 @@ pub fn in_schema_of(name: &TableName, dialect: Dialect, oid: &str) -> String {
     }
 }
 
+/// SQL for the type of a column of `pg_attribute a` at the end of its chain of domains and arrays of them, on PostgreSQL: what
+/// a domain holds is what the last of them holds, as far as the domains before it say no more of it.
+pub const BASE_TYPE: &str = "(WITH RECURSIVE base AS (SELECT a.atttypid AS oid, a.atttypmod AS typmod, 0 AS arrays \
+     UNION ALL SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END, \
+     CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE base.typmod END, \
+     base.arrays + CASE t.typtype WHEN 'd' THEN 0 ELSE 1 END \
+     FROM base JOIN pg_type t ON t.oid = base.oid WHERE t.typtype = 'd' OR (t.typcategory = 'A' AND t.typelem <> 0)) \
+     SELECT format_type(b.oid, b.typmod) || repeat('[]', b.arrays) FROM base b JOIN pg_type t ON t.oid = b.oid \
+     WHERE t.typtype <> 'd' AND (t.typcategory <> 'A' OR t.typelem = 0))";
+
 /// Asks the catalogue for the columns in their order.
 pub fn select_columns(name: &TableName, dialect: Dialect) -> String {
+    // Redshift has no domains.
+    let base_type = match dialect {
+        Dialect::Postgres => format!(", {BASE_TYPE}"),
+        Dialect::Redshift => String::new(),
+    };
     format!(
         "SELECT a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 1 ELSE 0 END, \
-         pg_get_expr(d.adbin, d.adrelid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         pg_get_expr(d.adbin, d.adrelid){base_type} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_attribute a ON a.attrelid = c.oid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
          WHERE {} AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         picks(name, dialect)
@@ -152,12 +167,10 @@ pub fn read_columns(answer: SmallResult) -> Vec<Column> {
         .map(|row| {
             let mut cells = row.into_iter();
             let mut next = || cells.next().flatten();
-            Column {
-                name: next().unwrap_or_default(),
-                type_name: next().unwrap_or_default(),
-                is_nullable: next().as_deref() != Some("1"),
-                default: next(),
-            }
+            let (name, type_name) = (next().unwrap_or_default(), next().unwrap_or_default());
+            let (is_nullable, default) = (next().as_deref() != Some("1"), next());
+            let base_type = next().filter(|base| *base != type_name);
+            Column { name, type_name, base_type, is_nullable, default }
         })
         .collect()
 }

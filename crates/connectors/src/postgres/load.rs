@@ -18,7 +18,8 @@ use crate::parts::failure::{invalid, while_doing};
 use crate::parts::quarantine;
 use crate::parts::row_counts::{require_all_inserted, require_all_read};
 use crate::parts::rows::{CellKind, LoadColumn, Longest, Rejects, declared_length, taken};
-use crate::parts::session::{ask, find_marker, has_marker, insert_marker, loaded_before, marker_of, picks};
+use crate::parts::said::Said;
+use crate::parts::session::{BASE_TYPE, ask, find_marker, has_marker, insert_marker, loaded_before, marker_of, picks};
 use crate::parts::sql::{literal, quote, table};
 use crate::parts::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
@@ -115,9 +116,7 @@ struct Described {
 async fn file_columns(session: &ClientSession<'_>, request: &LoadRequest) -> Result<Vec<Described>, PortError> {
     let statement = format!(
         "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '', t.typcategory, \
-         (WITH RECURSIVE base AS (SELECT t.oid, a.atttypmod AS typmod, t.typbasetype AS next, t.typtypmod AS next_typmod \
-         UNION ALL SELECT b.oid, base.next_typmod, b.typbasetype, b.typtypmod FROM base JOIN pg_type b ON b.oid = base.next) \
-         SELECT format_type(oid, typmod) FROM base WHERE next = 0), \
+         {BASE_TYPE}, \
          quote_ident(ln.nspname) || '.' || quote_ident(l.collname), c.relkind \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid \
          JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation l ON l.oid = a.attcollation AND l.oid <> t.typcollation \
@@ -147,8 +146,10 @@ async fn file_columns(session: &ClientSession<'_>, request: &LoadRequest) -> Res
                 _ => CellKind::Free,
             };
             let keeps = Keeps::of_postgres(&base);
+            let name = cell(row, 0);
+            let said = Said::in_column(&base, request, &name);
             Described {
-                column: LoadColumn { name: cell(row, 0), type_name, kind, keeps },
+                column: LoadColumn { name, type_name, kind, keeps, said },
                 is_not_null: cell(row, 2) == "t",
                 is_generated: cell(row, 3) == "t",
                 collation: row.get(6).cloned().flatten(),

@@ -11,14 +11,13 @@ use millrace_operator_api::ports::{
 use sqlparser::dialect::PostgreSqlDialect;
 
 use super::load;
-use crate::parts::ddl;
 use crate::parts::dialect::Dialect;
 use crate::parts::script::{self, units};
 use crate::parts::session::{Session, describe, make_table};
 use crate::parts::sql;
 use crate::parts::task::TaskHandle;
 use crate::parts::wire::{WireConfig, WireSession, only_asks};
-use crate::parts::{long_names, swap};
+use crate::parts::{ddl, long_names, room, swap};
 
 pub struct PostgresWarehouse {
     config: WireConfig,
@@ -127,7 +126,11 @@ impl Warehouse for PostgresWarehouse {
     }
 
     fn holds(&self, type_name: &str, value: &ValueType) -> bool {
-        ddl::postgres_holds(type_name, value)
+        room::holds(type_name, value, Dialect::Postgres)
+    }
+
+    fn widened(&self, type_name: &str, value: &ValueType) -> Option<String> {
+        room::widened(type_name, value, Dialect::Postgres)
     }
 
     fn name_refusal(&self, table: &TableName, columns: &[NewColumn]) -> Option<PortError> {

@@ -63,6 +63,7 @@ mod tests {
         let column = |name: &str, type_name: &str| Column {
             name: name.into(),
             type_name: type_name.into(),
+            base_type: None,
             is_nullable: false,
             default: None,
         };

@@ -4,8 +4,9 @@
 use memchr::memchr;
 use millrace_operator_api::ports::{ColumnLimit, CsvFormat, FileKind, ValueType};
 
-use crate::parts::ddl;
+use crate::parts::dialect::Dialect;
 use crate::parts::exact::Keeps;
+use crate::parts::room;
 use crate::redshift::limits::{LONGEST_SUPER, Limit, is_plain_day};
 
 /// What a column of the type keeps of a value that it takes.
@@ -44,7 +45,7 @@ pub fn column_limit(type_name: &str, value: &ValueType, format: &CsvFormat) -> O
         // How they are written is for COPY to know.
         (Limit::Date | Limit::Timestamp, _) => is_read_as_told,
         (Limit::Integer { .. } | Limit::Decimal { .. }, ValueType::Integer { .. } | ValueType::Bit { .. }) => {
-            ddl::redshift_holds(type_name, value)
+            room::holds(type_name, value, Dialect::Redshift)
         }
         (Limit::Integer { .. }, ValueType::Year) => true,
         (Limit::Float { is_double }, ValueType::Float { bits }) => *is_double || *bits <= 32,

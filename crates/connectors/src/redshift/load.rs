@@ -21,6 +21,7 @@ use crate::parts::old_markers;
 use crate::parts::quarantine;
 use crate::parts::row_counts::require_all_read;
 use crate::parts::rows::{CellKind, DirectRows, LoadColumn, Longest, Rejects, Shaper, shown, taken};
+use crate::parts::said::Said;
 use crate::parts::session::{Attempt, Session, ask, describe, has_marker, in_schema_of, loaded_before, marker_of};
 use crate::parts::sql::{beside, literal, scalar, scalar_number, table};
 use crate::parts::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
@@ -243,7 +244,8 @@ impl Loading<'_> {
                     let value = shown(value.trim_end_matches('0').as_bytes(), self.show_values);
                     return Err(data(format!(
                         "column {}: the value {value} has more digits behind the point than {} holds, and they would be cut; \
-                         copy_options: roundec rounds it, a column with more digits keeps them",
+                         a column with more digits keeps them; copy and upsert would round it (copy_options: roundec), \
+                         table_copy by ROUND in custom_select",
                         column.name, column.type_name
                     )));
                 }
@@ -350,7 +352,8 @@ impl Loading<'_> {
                 _ => CellKind::Other,
             };
             let keeps = keeps_of(&type_name);
-            LoadColumn { name: name.clone(), type_name, kind, keeps }
+            let said = Said::in_column(&type_name, self.request, name);
+            LoadColumn { name: name.clone(), type_name, kind, keeps, said }
         };
         self.plan.fields.iter().map(typed).collect()
     }

@@ -130,10 +130,14 @@ fn way_out(code: &str) -> Option<String> {
     Some(match code {
         "1204" => format!("{WIDER}; {CUT}; {found_early}"),
         "1205" => {
-            "a day that is written in another way is read by dateformat in copy_options ('auto' knows many)".to_owned()
+            "a day that is written in another way is read by dateformat in copy_options of copy and upsert ('auto' knows \
+             many), and by timestamp_formats of table_copy"
+                .to_owned()
         }
         "1206" => {
-            "a time that is written in another way is read by timeformat in copy_options ('auto' knows many)".to_owned()
+            "a time that is written in another way is read by timeformat in copy_options of copy and upsert ('auto' knows \
+             many), and by timestamp_formats of table_copy"
+                .to_owned()
         }
         "1207" | "1208" | "1209" | "1210" => {
             format!("cast it in the query that writes the file, or give the column a type that holds it; {found_early}")
@@ -142,7 +146,8 @@ fn way_out(code: &str) -> Option<String> {
             "the column takes no NULL: put another value in its place in the query (COALESCE), or take NOT NULL away"
                 .to_owned()
         }
-        "1220" => "a VARCHAR holds it, and acceptinvchars in copy_options puts a ? in its place where it is not UTF-8"
+        "1220" => "a VARCHAR holds it, and acceptinvchars in copy_options of copy and upsert puts a ? in its place where it is \
+                   not UTF-8"
             .to_owned(),
         _ => return None,
     })

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::parts::ddl;
 use crate::parts::dialect::Dialect;
 use crate::parts::doubles;
+use crate::parts::room;
 use crate::parts::session::{guard_marker, insert_marker};
 use crate::parts::sql::{self, keys_not_null, list, list_of, quote, table};
 use crate::parts::upsert::{SEQUENCE, TextOrder, count_late, has_no_value};
@@ -104,7 +105,7 @@ fn is_widened(value: &ValueType, type_name: &str) -> bool {
         ValueType::Float { bits: 32 } => matches!(limit, Limit::Float { .. }),
         _ => false,
     };
-    is_number && ddl::redshift_holds(type_name, value)
+    is_number && room::holds(type_name, value, Dialect::Redshift)
 }
 
 /// The type of a column that is staged and passed over.

@@ -4,8 +4,9 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{Column, FileKind, LoadMethod, LoadRequest, ValueType};
 
 use super::plan::{has_option, is_identity};
-use crate::parts::ddl;
+use crate::parts::dialect::Dialect;
 use crate::parts::failure::{data, invalid};
+use crate::parts::room;
 use crate::redshift::limits::Limit;
 
 /// The columns of the table, and those of the rows in their order.
@@ -94,7 +95,9 @@ fn in_table(limit: &Limit) -> Option<Family> {
 fn clash(value: &ValueType, type_name: &str) -> bool {
     match (in_file(value), in_table(&Limit::of(type_name))) {
         // Fewer bits are staged as they are, and widened by the INSERT.
-        (Some(Family::Whole), Some(Family::Whole | Family::Decimal)) => !ddl::redshift_holds(type_name, value),
+        (Some(Family::Whole), Some(Family::Whole | Family::Decimal)) => {
+            !room::holds(type_name, value, Dialect::Redshift)
+        }
         // Bytes without a logical type may be text.
         (Some(Family::Bytes), Some(Family::Text)) => false,
         (Some(file), Some(table)) => file != table,

@@ -32,6 +32,7 @@ pub async fn describe(
             Column {
                 name: next().unwrap_or_default(),
                 type_name: next().unwrap_or_default().to_ascii_lowercase(),
+                base_type: None,
                 is_nullable: next().as_deref() != Some("1"),
                 default: next(),
             }

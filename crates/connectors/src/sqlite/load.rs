@@ -19,6 +19,7 @@ use crate::parts::failure::{invalid, while_doing};
 use crate::parts::quarantine;
 use crate::parts::row_counts::{require_all_inserted, require_all_read};
 use crate::parts::rows::{CellKind, LoadColumn, Rejects, taken};
+use crate::parts::said::Said;
 use crate::parts::session::{marker_of, report_before};
 use crate::parts::sql::{list, list_of, quote, scalar_number};
 use crate::parts::swap::{load_report, marker_of_swap, request_of_load};
@@ -110,7 +111,9 @@ async fn file_columns(
         .map(|column| {
             let kind = kind_of(&column.type_name);
             let keeps = Keeps::of_sqlite(&column.type_name);
-            LoadColumn { name: column.name, type_name: column.type_name, kind, keeps }
+            let is_day = column.type_name.trim() == "date";
+            let said = if is_day { Said::of_day(request, &column.name) } else { Said::Anything };
+            LoadColumn { name: column.name, type_name: column.type_name, kind, keeps, said }
         })
         .collect();
     let Some(names) = &request.columns else { return Ok(all) };

@@ -17,7 +17,7 @@ use super::{load, swap};
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::script::{self, units};
 use crate::parts::task::TaskHandle;
-use crate::parts::{ddl, sql};
+use crate::parts::{ddl, room, sql};
 
 /// Writers are IMMEDIATE transactions on a file in WAL mode, so that readers never wait for them.
 pub struct SqliteWarehouse {
@@ -127,7 +127,7 @@ impl Warehouse for SqliteWarehouse {
     }
 
     fn holds(&self, type_name: &str, value: &ValueType) -> bool {
-        ddl::sqlite_holds(type_name, value)
+        room::sqlite_holds(type_name, value)
     }
 
     fn create_table<'a>(

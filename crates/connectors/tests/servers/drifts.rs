@@ -283,3 +283,49 @@ async fn whoever_cannot_be_reached_is_named_by_its_address() -> Result<()> {
     assert!(text.contains("no AWS credentials were found; put aws_access_key_id"), "{text}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_domain_keeps_its_rules_whatever_is_to_be_widened() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run("CREATE TABLE goods (id int PRIMARY KEY, name varchar(20)); INSERT INTO goods VALUES (1, 'abc')")
+        .await?;
+    let target = Database::start(&world, Kind::Postgres, "target").await?;
+    target
+        .run(
+            "CREATE DOMAIN dw.short AS varchar(3) CHECK (value <> 'bad'); CREATE DOMAIN dw.word AS dw.short;
+             CREATE TABLE dw.goods (id int PRIMARY KEY, name dw.word)",
+        )
+        .await?;
+    let widened = json!({"schema_drift": {"widened": "widen"}});
+    let copying = json!({
+        "source_conn_id": source.conn_id, "target_conn_id": target.conn_id,
+        "tables": {
+            "source": format!("{}.goods", source.schema), "target": "dw.goods", "primary_key": "id", "widen_columns": true,
+        },
+    });
+    let mut generation = 0;
+    let mut both = async |name: &str| -> Result<[Result<String, String>; 2]> {
+        generation += 10;
+        source.run(&format!("UPDATE goods SET name = '{name}'")).await?;
+        operate(&world, generation, "sql_to_s3", extract(&source, "goods", json!({"replace": true}))).await?;
+        let loaded = operate(&world, generation + 1, "copy", load(&target, "goods", widened.clone())).await;
+        let copied = operate(&world, generation + 2, "table_copy", copying.clone()).await;
+        Ok([loaded, copied].map(|done| done.map(|said| said.to_string()).map_err(|error| error.to_string())))
+    };
+    for done in both("abc").await? {
+        let said = done.map_err(anyhow::Error::msg)?;
+        assert!(said.contains("dw.word (character varying(3)) may not hold it"), "{said}");
+        assert!(!said.contains("it was widened"), "{said}");
+    }
+    for name in ["longer", "bad"] {
+        for done in both(name).await? {
+            let refused = done.err().context("the domain refuses it")?;
+            assert!(refused.contains("name") || refused.contains("short"), "{refused}");
+        }
+    }
+    assert_eq!(target.rows("SELECT name FROM dw.goods").await?, [some(&["abc"])]);
+    assert!(columns(&target, "goods").await?.contains(&("name".to_owned(), "dw.word".to_owned())));
+    Ok(())
+}

@@ -35,6 +35,7 @@ mod s3;
 mod secrecy;
 mod several_servers;
 mod snapshots;
+mod spellings;
 mod sqlite;
 mod straight;
 mod swallowed;

@@ -128,3 +128,111 @@ async fn a_load_of_a_clock_into_moments_wants_its_zone() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_domain_over_moments_wants_the_zone_of_a_clock_too() -> Result<()> {
+    let world = World::start().await?;
+    let source = source(&world).await?;
+    let target = Database::start(&world, Kind::Postgres, "target").await?;
+    target
+        .run(
+            "CREATE DOMAIN dw.moment AS timestamptz; CREATE DOMAIN dw.past AS dw.moment CHECK (value < '2100-01-01');
+             CREATE TABLE dw.visits (id int PRIMARY KEY, clock dw.past, moment dw.moment)",
+        )
+        .await?;
+    let direct = json!({
+        "warehouse_conn_id": target.conn_id, "schema": "dw", "table": "visits", "aws_conn_id": "s3",
+        "sql_conn_id": source.conn_id, "query": "SELECT id, clock, moment FROM visits",
+    });
+    let table = json!({"source": format!("{}.visits", source.schema), "target": "dw.visits", "primary_key": "id"});
+    let copying = |more: &Value| {
+        let table = with(table.clone(), more);
+        json!({"source_conn_id": source.conn_id, "target_conn_id": target.conn_id, "tables": table})
+    };
+    for (operator, more) in [("copy", json!({})), ("upsert", json!({"upsert_keys": "id"}))] {
+        let error = Task::new(&world, operator, with(direct.clone(), &more)).run(1).await.expect_err("taken for UTC");
+        assert!(error.to_string().contains("wants moments in clock ("), "{operator}: {error}");
+    }
+    let error = run(&world, 2, copying(&json!({}))).await.expect_err("taken for UTC").to_string();
+    assert!(error.contains("wants moments in clock (") && !error.contains("moment (time"), "{error}");
+    let seoul = json!({"source_timezone": "Asia/Seoul"});
+    run(&world, 3, copying(&seoul)).await?;
+    assert_eq!(clocks(&target).await?, ["2024-01-01 00:00:00+00"]);
+    Task::new(&world, "upsert", with(with(direct, &json!({"upsert_keys": "id"})), &seoul)).run(1).await?;
+    assert_eq!(clocks(&target).await?, ["2024-01-01 00:00:00+00"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn days_and_texts_become_moments_by_the_zone_that_is_named_for_them() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run(
+            "CREATE TABLE days (id int PRIMARY KEY, clock date); INSERT INTO days VALUES (1, '2024-01-02');
+             CREATE TABLE texts (id int PRIMARY KEY, clock varchar(40));
+             INSERT INTO texts VALUES (1, '2024-01-02 00:00:00')",
+        )
+        .await?;
+    let mut generation = 0;
+    for kind in [Kind::Postgres, Kind::Redshift] {
+        let target = target(&world, kind).await?;
+        for (name, refused) in [("days", "the rows give days"), ("texts", "says no zone")] {
+            let direct = json!({
+                "warehouse_conn_id": target.conn_id, "schema": "dw", "table": "visits", "truncate_table": true,
+                "aws_conn_id": "s3", "sql_conn_id": source.conn_id, "query": format!("SELECT id, clock FROM {name}"),
+            });
+            let table = json!({
+                "source": format!("{}.{name}", source.schema), "target": "dw.visits", "primary_key": "id",
+            });
+            let copying = |more: &Value| {
+                let table = with(table.clone(), more);
+                json!({"source_conn_id": source.conn_id, "target_conn_id": target.conn_id, "tables": table})
+            };
+            let file = json!({"s3_bucket": "lake", "s3_key": name, "aws_conn_id": "s3"});
+            for zone in [None, Some("UTC"), Some("Asia/Seoul")] {
+                generation += 1;
+                let of_clock = zone.map(|zone| json!({"clock": {"timezone": zone}}));
+                let treat = of_clock.clone().map_or(json!({}), |of| json!({ "treat": of }));
+                let columns = of_clock.map_or(json!({}), |of| json!({ "columns": of }));
+                let held = if zone == Some("Asia/Seoul") { "2024-01-01 15:00:00+00" } else { "2024-01-02 00:00:00+00" };
+                let told = format!("{kind:?} {name} {zone:?}");
+                let loaded = Task::new(&world, "copy", with(direct.clone(), &treat)).run(1).await;
+                let copied = run(&world, generation, copying(&columns)).await;
+                if zone.is_some() {
+                    loaded?;
+                    copied?;
+                    assert_eq!(clocks(&target).await?, [held], "{told}");
+                    target.run("DELETE FROM dw.visits").await?;
+                } else {
+                    for error in [loaded.expect_err("taken for UTC"), copied.expect_err("taken for UTC")] {
+                        assert!(error.to_string().contains(refused), "{told}: {error}");
+                    }
+                    assert_eq!(clocks(&target).await?, Vec::<String>::new(), "{told}");
+                }
+                if kind == Kind::Redshift {
+                    // COPY reads a file of texts by itself.
+                    continue;
+                }
+                let written = json!({
+                    "sql_conn_id": source.conn_id, "query": format!("SELECT id, clock FROM {name}"), "replace": true,
+                });
+                Task::new(&world, "sql_to_s3", with(with(written, &file), &columns)).run(1).await?;
+                let into = json!({"warehouse_conn_id": target.conn_id, "schema": "dw", "table": "visits"});
+                let into = with(into, &file);
+                let loaded = Task::new(&world, "copy", into.clone()).run(1).await;
+                if zone.is_some() {
+                    loaded?;
+                } else {
+                    let error = loaded.expect_err("taken for UTC").to_string();
+                    assert!(error.contains(refused) && error.contains("source_timezone: UTC"), "{told}: {error}");
+                    let meant = with(into, &json!({"source_timezone": "UTC"}));
+                    Task::new(&world, "copy", meant).run(1).await?;
+                }
+                assert_eq!(clocks(&target).await?, [held], "{told}");
+                target.run("DELETE FROM dw.visits").await?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -161,7 +161,7 @@ async fn what_copy_refuses_comes_with_the_columns_limit_and_a_way_out() -> Resul
             "1,2024-01-01,1,a text of one and twenty",
             vec!["column note (varchar(20))", "a wider column", "truncatecolumns", "for_table"],
         ),
-        ("1,01.02.2024 x,1,a", vec!["column day (date)", "dateformat in copy_options"]),
+        ("1,01.02.2024 x,1,a", vec!["column day (date)", "dateformat in copy_options of copy"]),
         ("1,2024-01-01,12.5,a", vec!["column score (int2)", "cast it in the query", "for_table"]),
         ("\\N,2024-01-01,1,a", vec!["column id", "takes no NULL", "COALESCE"]),
     ];

@@ -266,6 +266,7 @@ pub fn again(request: &LoadRequest) -> LoadRequest {
         columns: request.columns.clone(),
         ignored: request.ignored.clone(),
         types: request.types.clone(),
+        texts_are_utc: request.texts_are_utc,
         method: request.method.clone(),
         rows: LoadRows::Objects(files.clone()),
         format: request.format.clone(),

@@ -151,6 +151,8 @@ pub struct LoadRequest {
     pub ignored: Vec<String>,
     /// What the values of `columns` are, in the same order; empty where the files don't say it.
     pub types: Vec<ValueType>,
+    /// A value of `types` that is a text and says no zone means UTC, where a column wants a moment; otherwise it is refused.
+    pub texts_are_utc: bool,
     pub method: LoadMethod,
     pub rows: LoadRows,
     pub format: CsvFormat,
@@ -183,6 +185,12 @@ pub struct LoadRequest {
 }
 
 impl LoadRequest {
+    /// What the values of a column are, where that is known.
+    pub fn value_of(&self, column: &str) -> Option<&ValueType> {
+        let at = self.columns.as_ref()?.iter().position(|name| name == column)?;
+        self.types.get(at)
+    }
+
     /// All columns in the table's order, every value exactly as it comes, none refused, none shown.
     pub fn new(target: TableName, method: LoadMethod, rows: LoadRows, work: WorkId) -> Self {
         Self {
@@ -190,6 +198,7 @@ impl LoadRequest {
             columns: None,
             ignored: Vec::new(),
             types: Vec::new(),
+            texts_are_utc: false,
             method,
             rows,
             format: CsvFormat::default(),
@@ -394,9 +403,19 @@ pub struct SmallResult {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     pub name: String,
+    /// As it is declared.
     pub type_name: String,
+    /// Where that is a domain, or an array of one: the type at the end of its chain, which says what the column holds.
+    pub base_type: Option<String>,
     pub is_nullable: bool,
     pub default: Option<String>,
+}
+
+impl Column {
+    /// The type that says what the column holds.
+    pub fn held_type(&self) -> &str {
+        self.base_type.as_deref().unwrap_or(&self.type_name)
+    }
 }
 
 /// A column that is to be made.
@@ -494,6 +513,12 @@ pub trait Warehouse: Send + Sync {
 
     /// Whether a column of the type holds every such value. True where that can't be told.
     fn holds(&self, type_name: &str, value: &ValueType) -> bool;
+
+    /// The type that holds what a column of the type has as well as every such value, where it can be made that without
+    /// losing anything.
+    fn widened(&self, _type_name: &str, value: &ValueType) -> Option<String> {
+        Some(self.column_type(value))
+    }
 
     /// Whether values of a column of the type are compared without the blanks at their end, though LENGTH counts them: where
     /// exactly the same value is meant, the lengths have to be compared too.

@@ -594,7 +594,13 @@ impl Warehouse for Fake {
             if names.is_empty() {
                 return Err(PortError::new(PortErrorKind::NotFound, format!("table {table} does not exist")));
             }
-            let column = |name: String| Column { name, type_name: "text".to_owned(), is_nullable: true, default: None };
+            let column = |name: String| Column {
+                name,
+                type_name: "text".to_owned(),
+                base_type: None,
+                is_nullable: true,
+                default: None,
+            };
             Ok(names.into_iter().map(column).collect())
         })
     }

@@ -11,6 +11,7 @@ fn columns() -> Vec<Column> {
     .map(|(name, type_name, is_nullable, default)| Column {
         name: name.into(),
         type_name: type_name.into(),
+        base_type: None,
         is_nullable,
         default: default.map(Into::into),
     })

@@ -196,6 +196,7 @@ async fn dates_of_eight_digits_may_be_numbers() -> Result<()> {
         let copied = copy(0).await?;
         let checked = copied["tables"][0]["checks"].to_string();
         assert!(checked.contains("max(ymd) >= 20240101"), "{kind:?}: {checked}");
+        assert!(checked.contains("min(ymd) <= 20240101"), "{kind:?}: {checked}");
         source.run("INSERT INTO days VALUES (2, 20240102, 'b')").await?;
         assert_eq!(copy(1).await?["tables"][0]["rows_inserted"], 1, "{kind:?}");
         // What was lost is seen.
@@ -218,6 +219,41 @@ async fn dates_of_eight_digits_may_be_numbers() -> Result<()> {
             assert!(text.contains("max(ymd) >= 20240103"), "{kind:?}: {text}");
         }
         source.run("DELETE FROM days WHERE id > 1").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_came_in_is_looked_at_from_both_ends() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Maria, "source").await?;
+    source
+        .run("CREATE TABLE days (id int PRIMARY KEY, ymd int); INSERT INTO days VALUES (1, 20240101), (2, 20240109)")
+        .await?;
+    for (generation, kind) in (1..).step_by(10).zip([Kind::Lite, Kind::Postgres]) {
+        let target = Database::start(&world, kind, "target").await?;
+        let place = target.place(&target.quoted("days"));
+        target.run(&format!("CREATE TABLE {place} (id INTEGER PRIMARY KEY, ymd INTEGER)")).await?;
+        target
+            .run(&match kind {
+                Kind::Lite => format!(
+                    "CREATE TRIGGER lose AFTER INSERT ON {place} BEGIN UPDATE days SET ymd = 20240105 WHERE ymd = 20240101; END"
+                ),
+                _ => format!(
+                    "CREATE FUNCTION lose() RETURNS trigger AS $$BEGIN NEW.ymd = 20240105; RETURN NEW; END$$ LANGUAGE plpgsql; \
+                     CREATE TRIGGER lose BEFORE INSERT ON {place} FOR EACH ROW WHEN (NEW.ymd = 20240101) EXECUTE FUNCTION \
+                     lose()"
+                ),
+            })
+            .await?;
+        let more = json!({
+            "primary_key": "id", "sync_mode": "incremental_sync", "incremental_field": "ymd",
+            "incremental_field_type": "yyyymmdd", "verify": ["watermark"]
+        });
+        let table = table(&format!("{}.days", source.schema), &format!("{}.days", target.schema), more);
+        let copied = run(&world, generation, copying(&source, &target, table)).await;
+        let text = copied.expect_err("the oldest is not there").to_string();
+        assert!(text.contains("min(ymd) <= 20240101") && !text.contains("max(ymd)"), "{kind:?}: {text}");
     }
     Ok(())
 }

@@ -7,13 +7,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::convert::{Decimals, format_problem};
+use super::convert::Decimals;
 use super::dotted;
 use crate::parts::loads::load_parameters::NulBytes;
 use crate::parts::one_select::without_end;
 use crate::parts::parameter::{OneOrMany, rendered, rendered_option, rendered_text, written, yes};
 use crate::parts::reads::treatment::{self, Personal, Treatment, Treatments, ZeroDates};
 use crate::parts::sensor::Length;
+use crate::parts::written_moments::form_problem;
 
 /// Where the incremental filter goes in `custom_select`; what `{{ incremental_filter }}` renders to.
 pub const FILTER_PLACE: &str = "{incremental_filter}";
@@ -105,7 +106,8 @@ pub struct TableConfig {
     #[serde(default)]
     pub removed_columns: RemovedColumns,
     /// Change the target's columns to wider types where the source's values may not fit any more: `integer` to `bigint`,
-    /// `varchar(40)` to a longer one. Otherwise a value that does not fit fails the copy. Redshift widens texts only.
+    /// `varchar(40)` to a longer one. Otherwise, and where no type holds what is there as well, a value that does not fit
+    /// fails the copy. Redshift widens texts only; a domain is never widened.
     #[serde(default)]
     pub widen_columns: bool,
     /// What becomes of columns of the target that may not hold every value of the source's, and are not widened: `ignore`
@@ -113,7 +115,8 @@ pub struct TableConfig {
     #[serde(default)]
     pub narrow_columns: NarrowColumns,
     /// What is done with a column: `mask` (every value becomes `***`), `hash` (HMAC-SHA256 with the key of `hash_conn_id`),
-    /// `drop` (it is not read at all), or `{timezone: Asia/Seoul}` for a column of times without a zone, which become UTC.
+    /// `drop` (it is not read at all), or `{timezone: Asia/Seoul}` for a column of times without a zone, which become UTC; so
+    /// do the midnights of a column of days, and texts that say no offset of their own, written as `timestamp_formats` says.
     #[serde(default)]
     pub columns: Treatments,
     /// The zone of the clock behind columns that have none (`DATETIME`, `timestamp`): their times become UTC. Left out: the
@@ -142,8 +145,9 @@ pub struct TableConfig {
     /// row that comes in, before it, too. Only for a target that no other source fills.
     #[serde(default)]
     pub deletes: Deletes,
-    /// What is compared after the load: `counts`, `keys` (none twice), `watermark` (nothing newer was lost) and `checksums`
-    /// (the values that were read with those that stand in the target). With `incremental_sync` checksums compares the
+    /// What is compared after the load: `counts`, `keys` (none twice), `watermark` (the newest row is there, and the oldest,
+    /// unless a row that came in gave way to a newer one) and `checksums` (the values that were read with those that stand in
+    /// the target). With `incremental_sync` checksums compares the
     /// target's rows from the watermark on, so that a row that only the target has is a difference: use `deletes: reconcile`
     /// with it. What cannot be compared (of rows that were refused, or that an earlier try had copied) the log and the
     /// result's `not_checked` tell. Left out: all but checksums.
@@ -425,7 +429,7 @@ impl TableConfig {
                 problems.add(name, format!("{name} is empty; leave it out"));
             }
         }
-        for problem in self.timestamp_formats.iter().flatten().filter_map(|format| format_problem(format)) {
+        for problem in self.timestamp_formats.iter().flatten().filter_map(|form| form_problem(form)) {
             problems.add("timestamp_formats", problem);
         }
         if self.timestamp_formats.as_ref().is_some_and(Vec::is_empty) {

@@ -5,43 +5,24 @@ mod integers;
 
 use std::collections::BTreeMap;
 
-use chrono::format::{Item, StrftimeItems};
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
+use chrono::{NaiveTime, Timelike};
 use memchr::memchr;
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{RowBatch, SourceColumn, ValueType};
 
+use crate::parts::loads::unknown_clock::is_moment_type;
 use crate::parts::reads::reading::refused_value::RowNames;
+use crate::parts::written_moments::{Forms, WrittenMoment};
 pub use integers::Decimals;
 use integers::integer;
-
-/// Tried in this order.
-const USUAL_FORMATS: &[&str] = &[
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%d %H:%M:%S%.f%#z",
-    "%Y-%m-%dT%H:%M:%S%.f%#z",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%d",
-    "%Y/%m/%d %H:%M:%S%.f",
-    "%Y/%m/%d",
-    "%Y%m%d%H%M%S",
-    "%Y%m%d",
-];
-
-/// Why a format can't be used.
-pub fn format_problem(format: &str) -> Option<String> {
-    if StrftimeItems::new(format).any(|item| item == Item::Error) {
-        return Some(format!("'{format}' is no format; write one such as %Y-%m-%d %H:%M:%S"));
-    }
-    (!format.contains('%')).then(|| format!("'{format}' names no part of a date, such as %Y"))
-}
 
 /// What a column of the target takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Integer,
     Timestamp,
+    /// A timestamp with zone.
+    Moment,
     Date,
     Other,
 }
@@ -54,7 +35,8 @@ impl Kind {
             "smallint" | "integer" | "int" | "bigint" | "int2" | "int4" | "int8" | "tinyint" | "mediumint" => {
                 Self::Integer
             }
-            "timestamp" | "timestamptz" | "datetime" => Self::Timestamp,
+            "timestamp" | "timestamptz" | "datetime" if is_moment_type(&name) => Self::Moment,
+            "timestamp" | "datetime" => Self::Timestamp,
             "date" => Self::Date,
             _ => Self::Other,
         }
@@ -67,6 +49,7 @@ enum Rule {
     EmptyIsNull,
     Integer,
     Timestamp,
+    Moment,
     Date,
 }
 
@@ -81,42 +64,45 @@ pub struct Converter {
     /// Empty texts so far that became NULL.
     emptied: u64,
     decimals: Decimals,
-    formats: Vec<String>,
+    forms: Forms,
     /// Rows so far.
     pub rows: u64,
     /// Bytes of their values.
     pub bytes: u64,
     scratch: String,
-    highest: Option<Highest>,
+    bounds: Option<Bounds>,
     merges: bool,
 }
 
-/// The highest value of a column so far.
-struct Highest {
+/// The lowest and the highest value of a column so far.
+struct Bounds {
     column: usize,
     is_number: bool,
-    value: Option<Vec<u8>>,
+    lowest: Option<Vec<u8>>,
+    highest: Option<Vec<u8>>,
     /// Rows that have none.
     missing: u64,
 }
 
-impl Highest {
+impl Bounds {
     fn look(&mut self, batch: &RowBatch) {
         for row in 0..batch.len() {
             let Some(cell) = batch.cell(row, self.column).filter(|cell| !cell.is_empty()) else {
                 self.missing += 1;
                 continue;
             };
-            let is_higher = match &self.value {
-                None => true,
-                Some(value) if self.is_number => number_of(cell) > number_of(value),
-                // Days and moments are in the order of their text.
-                Some(value) => cell > value.as_slice(),
-            };
-            if is_higher {
-                self.value = Some(cell.to_vec());
+            if self.highest.as_ref().is_none_or(|highest| self.is_above(cell, highest)) {
+                self.highest = Some(cell.to_vec());
+            }
+            if self.lowest.as_ref().is_none_or(|lowest| self.is_above(lowest, cell)) {
+                self.lowest = Some(cell.to_vec());
             }
         }
+    }
+
+    /// Days and moments are in the order of their text.
+    fn is_above(&self, one: &[u8], other: &[u8]) -> bool {
+        if self.is_number { number_of(one) > number_of(other) } else { one > other }
     }
 }
 
@@ -151,16 +137,13 @@ impl Converter {
                 match target.as_deref().map_or(Kind::Other, Kind::of) {
                     Kind::Integer if is_text || is_number => Rule::Integer,
                     Kind::Timestamp if is_text => Rule::Timestamp,
+                    Kind::Moment if is_text => Rule::Moment,
                     Kind::Date if is_text => Rule::Date,
                     _ if is_text && shape.empty_as_null && !is_key(column) => Rule::EmptyIsNull,
                     _ => Rule::Pass,
                 }
             })
             .collect();
-        let formats = match shape.formats {
-            Some(formats) => formats.to_vec(),
-            None => USUAL_FORMATS.iter().map(|format| (*format).to_owned()).collect(),
-        };
         Self {
             rules,
             texts: shape.columns.iter().map(|column| column.value.is_text()).collect(),
@@ -173,11 +156,11 @@ impl Converter {
                 .collect(),
             emptied: 0,
             decimals: shape.decimals,
-            formats,
+            forms: Forms::new(shape.formats),
             rows: 0,
             bytes: 0,
             scratch: String::new(),
-            highest: None,
+            bounds: None,
             merges: false,
         }
     }
@@ -187,15 +170,15 @@ impl Converter {
         self.merges = true;
     }
 
-    /// Remembers the highest value of a column, as it goes into the target.
-    pub fn remember_highest(&mut self, column: usize, is_number: bool) {
-        self.highest = Some(Highest { column, is_number, value: None, missing: 0 });
+    /// Remembers the lowest and the highest value of a column, as they go into the target.
+    pub fn remember_bounds(&mut self, column: usize, is_number: bool) {
+        self.bounds = Some(Bounds { column, is_number, lowest: None, highest: None, missing: 0 });
     }
 
     /// The columns whose values are not written as they were read, and what becomes of them.
     pub fn changes(&self) -> BTreeMap<String, String> {
         let change = |column: usize| match self.rules[column] {
-            Rule::Timestamp | Rule::Date => Some("read as dates"),
+            Rule::Timestamp | Rule::Moment | Rule::Date => Some("read as dates"),
             Rule::Integer if self.texts[column] => Some("read as integers"),
             Rule::Integer if self.decimals != Decimals::Error => Some("made integers"),
             _ if self.without_nul[column].1 => Some("without NUL bytes"),
@@ -218,21 +201,26 @@ impl Converter {
     }
 
     pub fn highest(&self) -> Option<String> {
-        let value = self.highest.as_ref()?.value.as_deref()?;
+        let value = self.bounds.as_ref()?.highest.as_deref()?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+
+    pub fn lowest(&self) -> Option<String> {
+        let value = self.bounds.as_ref()?.lowest.as_deref()?;
         Some(String::from_utf8_lossy(value).into_owned())
     }
 
     /// Rows without a value of that column.
     pub fn without_value(&self) -> u64 {
-        self.highest.as_ref().map_or(0, |highest| highest.missing)
+        self.bounds.as_ref().map_or(0, |bounds| bounds.missing)
     }
 
     pub fn convert(&mut self, batch: RowBatch) -> Result<RowBatch, PortError> {
         let (rows, bytes) = (batch.len() as u64, batch.byte_len() as u64);
         let batch = self.strip_nul(batch);
         let batch = if self.needs_rewriting(&batch) { self.rewritten(&batch)? } else { batch };
-        if let Some(highest) = &mut self.highest {
-            highest.look(&batch);
+        if let Some(bounds) = &mut self.bounds {
+            bounds.look(&batch);
         }
         if self.merges
             && let Some(unnamed) = self.names.unnamed(&batch, self.rows)
@@ -301,11 +289,15 @@ impl Converter {
                         continue;
                     }
                     Rule::Integer => integer(cell, self.decimals, &mut self.scratch),
-                    Rule::Timestamp => self.moment(cell).and_then(|at| {
-                        if at.utc.nanosecond() % 1_000 != 0 {
+                    Rule::Timestamp | Rule::Moment => self.moment(cell).and_then(|at| {
+                        let utc = match at.utc {
+                            None if rule == Rule::Moment => return Err(NO_ZONE.to_owned()),
+                            utc => utc.unwrap_or(at.clock),
+                        };
+                        if utc.nanosecond() % 1_000 != 0 {
                             return Err("has more than six digits of a second, and the target keeps six".to_owned());
                         }
-                        self.scratch = at.utc.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+                        self.scratch = utc.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
                         if let Some(whole) = self.scratch.strip_suffix(".000000") {
                             let length = whole.len();
                             self.scratch.truncate(length);
@@ -313,14 +305,14 @@ impl Converter {
                         Ok(())
                     }),
                     Rule::Date => self.moment(cell).and_then(|at| {
-                        if at.written.time() != NaiveTime::MIN {
+                        if at.clock.time() != NaiveTime::MIN {
                             return Err(
                                 "has a time of day, which a date drops; make the target's column a timestamp, or cut \
                                         the time off in a query"
                                     .to_owned(),
                             );
                         }
-                        self.scratch = at.written.format("%Y-%m-%d").to_string();
+                        self.scratch = at.clock.format("%Y-%m-%d").to_string();
                         Ok(())
                     }),
                 };
@@ -333,42 +325,20 @@ impl Converter {
         Ok(out)
     }
 
-    fn moment(&self, cell: &[u8]) -> Result<Moment, String> {
-        let text = std::str::from_utf8(cell).map_err(|_| "is not UTF-8".to_owned())?.trim();
-        self.formats.iter().find_map(|format| read_moment(text, format)).ok_or_else(|| {
-            format!("is in none of the forms {}; say how it is written in timestamp_formats", self.formats.join(", "))
-        })
+    fn moment(&self, cell: &[u8]) -> Result<WrittenMoment, String> {
+        let read = self.forms.read(std::str::from_utf8(cell).map_err(|_| "is not UTF-8".to_owned())?);
+        read.map_err(|why| format!("{why}; say how it is written in timestamp_formats"))
     }
 }
 
-/// What a text says.
-struct Moment {
-    /// As it stands there, whatever its offset.
-    written: NaiveDateTime,
-    utc: NaiveDateTime,
-}
-
-impl Moment {
-    fn of_clock(written: NaiveDateTime) -> Self {
-        Self { written, utc: written }
-    }
-}
-
-fn read_moment(text: &str, format: &str) -> Option<Moment> {
-    if format.contains("%z") || format.contains("%:z") || format.contains("%#z") {
-        let text = text.strip_suffix('Z').map_or_else(|| text.to_owned(), |text| format!("{text}+00:00"));
-        let at = DateTime::parse_from_str(&text, format).ok()?;
-        return Some(Moment { written: at.naive_local(), utc: at.naive_utc() });
-    }
-    NaiveDateTime::parse_from_str(text, format)
-        .ok()
-        .or_else(|| NaiveDate::parse_from_str(text, format).ok()?.and_hms_opt(0, 0, 0))
-        .map(Moment::of_clock)
-}
+/// Why a text is no moment that says only what a clock showed.
+const NO_ZONE: &str = "says no zone, and the target's column keeps moments, for which it would be taken for UTC; say in which zone \
+                       the clock ran, or that it was UTC, in columns: {at: {timezone: Asia/Seoul}}";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parts::written_moments::form_problem;
 
     #[test]
     fn a_row_that_is_merged_has_all_of_its_key() {
@@ -484,9 +454,18 @@ mod tests {
             let error = converted(&mut converter(target, false), &[text]).expect_err("something would be lost").message;
             assert!(error.contains(reason), "{error}");
         }
-        assert!(
-            format_problem("%Q").is_some() && format_problem("day").is_some() && format_problem("%d.%m.%Y").is_none()
-        );
+        assert!(form_problem("%Q").is_some() && form_problem("day").is_some() && form_problem("%d.%m.%Y").is_none());
+    }
+
+    #[test]
+    fn a_text_without_a_zone_is_no_moment() {
+        for target in ["timestamp with time zone", "timestamptz", "timestamp(3) with time zone"] {
+            let found = converted(&mut converter(target, false), &["2024-01-31T10:20:30+09:00", "20240131", ""]);
+            let error = found.expect_err("it says no zone").message;
+            assert!(error.contains("row 2") && error.contains("says no zone"), "{target}: {error}");
+            let found = converted(&mut converter(target, false), &["2024-01-31T10:20:30+09:00", ""]).expect("a moment");
+            assert_eq!(found, [Some("2024-01-31 01:20:30".to_owned()), None], "{target}");
+        }
     }
 
     #[test]

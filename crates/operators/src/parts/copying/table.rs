@@ -59,7 +59,7 @@ const TRIED_ROWS: u64 = 1_000;
 pub async fn copy(context: &TaskContext, job: &Job, plan: &TablePlan) -> Result<Value, TaskError> {
     let zone = plan.source_timezone.clone().or_else(|| job.source.source_timezone().map(ToOwned::to_owned));
     let treating = Rendered::new(&plan.columns, job.hash_key.clone(), zone, plan.zero_dates);
-    let treating = treating.keeping_apart(&plan.primary_key);
+    let treating = treating.keeping_apart(&plan.primary_key).in_forms(plan.timestamp_formats.as_deref());
     let describing = TableCopying { context, job, plan, treating };
     let started_at = context.clock.now();
     if plan.deletes == Deletes::Reconcile && !job.dry_run {
@@ -183,10 +183,12 @@ impl TableCopying<'_> {
         let narrowed = self.narrowed(&meeting, &question, from.as_deref())?;
         let bounds = Bounds { until: until.as_deref(), late_before: self.late_before(&meeting, from.as_deref()) };
         let Loaded { report, reading, removed } = self.load(&meeting, &question, &narrowed, bounds).await?;
-        let (rows, bytes, highest, sum) = {
+        let (rows, bytes, [lowest, highest], sum) = {
             let mut reading = lock(&reading);
-            reading.progress.finish(reading.converter.rows, reading.converter.bytes);
-            (reading.converter.rows, reading.converter.bytes, reading.converter.highest(), reading.sum.take())
+            let converter = &reading.converter;
+            let (rows, bytes, bounds) = (converter.rows, converter.bytes, [converter.lowest(), converter.highest()]);
+            reading.progress.finish(rows, bytes);
+            (rows, bytes, bounds, reading.sum.take())
         };
         let without_value = lock(&reading).converter.without_value();
         if from.is_some() {
@@ -208,6 +210,7 @@ impl TableCopying<'_> {
             rows,
             report: &report,
             from: from.as_deref().and_then(|from| watermark::start_in_target(plan, from, meeting.zone)),
+            lowest: lowest.as_deref(),
             highest: highest.as_deref(),
             keys: &keys,
             padded_keys: &self.padded(&meeting, &keys),

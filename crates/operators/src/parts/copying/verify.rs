@@ -11,7 +11,8 @@ pub struct Copied<'a> {
     pub report: &'a LoadReport,
     /// The value from which on rows were read, as the target has it; `None` where that is not known, or all were read.
     pub from: Option<String>,
-    /// The highest value of the incremental field that came in.
+    /// The lowest and the highest value of the incremental field that came in.
+    pub lowest: Option<&'a str>,
     pub highest: Option<&'a str>,
     /// The key and the incremental field by the names of the target.
     pub keys: &'a [String],
@@ -102,20 +103,30 @@ pub fn checks(warehouse: &dyn Warehouse, plan: &TablePlan, copied: &Copied<'_>) 
     }
     if plan.verify.contains(&Verify::Watermark)
         && copied.rejected() == 0
-        && let (Some(field), Some(highest)) = (copied.field, copied.highest)
+        && let (Some(field), Some(lowest), Some(highest)) = (copied.field, copied.lowest, copied.highest)
     {
-        let field_sql = warehouse.quote(field);
-        checks.push(TableCheck::Sql {
-            name: format!("max({field}) >= {highest}"),
-            // Of the column itself: SQLite makes the text a number beside a column of numbers, and not beside its maximum.
-            sql: format!(
-                "SELECT CASE WHEN SUM(CASE WHEN {field_sql} >= {} THEN 1 ELSE 0 END) > 0 THEN 1 ELSE 0 END, MAX({field_sql}) \
-                 FROM {{table}}",
-                warehouse.literal(highest)
-            ),
-        });
+        checks.push(reaches(warehouse, field, ("max", ">=", highest)));
+        // Of several rows with one key the older ones are not there, nor one that is older than the target's.
+        let arrived = copied.report.rows_inserted.zip(copied.report.rows_updated).map(|(new, old)| new + old);
+        if arrived == Some(copied.rows) {
+            checks.push(reaches(warehouse, field, ("min", "<=", lowest)));
+        }
     }
     checks
+}
+
+/// That the target's values go as far as those that came in.
+fn reaches(warehouse: &dyn Warehouse, field: &str, (figure, sign, bound): (&str, &str, &str)) -> TableCheck {
+    let field_sql = warehouse.quote(field);
+    TableCheck::Sql {
+        name: format!("{figure}({field}) {sign} {bound}"),
+        // Of the column itself: SQLite makes the text a number beside a column of numbers, and not beside its extremes.
+        sql: format!(
+            "SELECT CASE WHEN SUM(CASE WHEN {field_sql} {sign} {} THEN 1 ELSE 0 END) > 0 THEN 1 ELSE 0 END, \
+             {figure}({field_sql}) FROM {{table}}",
+            warehouse.literal(bound)
+        ),
+    }
 }
 
 /// What was asked for and cannot be looked at now, and why.

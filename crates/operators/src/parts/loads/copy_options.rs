@@ -136,7 +136,12 @@ pub fn unknown_to<'a>(engine: &str, format: &'a CsvFormat) -> Vec<&'a str> {
         FileKind::Delimited => Some("TEXT THAT IS NOT CSV"),
         FileKind::Other(name) => name.split(' ').next(),
     };
-    kind.into_iter().chain(format.other.iter().map(String::as_str).filter(|option| !is_harmless(option))).collect()
+    // The forms that 'auto' knows are read by every engine.
+    let is_form = |form: &Option<String>| form.as_deref().is_some_and(|form| !form.eq_ignore_ascii_case("auto"));
+    let forms = [("DATEFORMAT", &format.date_format), ("TIMEFORMAT", &format.time_format)];
+    let forms = forms.into_iter().filter(|(_, form)| is_form(form)).map(|(name, _)| name);
+    let others = format.other.iter().map(String::as_str).filter(|option| !is_harmless(option));
+    kind.into_iter().chain(forms).chain(others).collect()
 }
 
 /// The files are checked, and nothing is loaded.

@@ -177,7 +177,7 @@ fn compare(warehouse: &dyn Warehouse, table: &[Column], incoming: &[Incoming], p
             )),
             Some(known) => {
                 found.settled.columns.push(known.name.clone());
-                if matches!(column.value, Some(ValueType::Bytes { .. })) && !is_text_type(&known.type_name) {
+                if matches!(column.value, Some(ValueType::Bytes { .. })) && !is_text_type(known.held_type()) {
                     found.settled.bytes.push(known.name.clone());
                 }
                 fits(warehouse, known, column, policy, &mut found);
@@ -216,19 +216,30 @@ fn not_coming(missing: &[&Column]) -> Option<String> {
 }
 
 fn fits(warehouse: &dyn Warehouse, known: &Column, column: &Incoming, policy: SchemaDrift, found: &mut Comparison) {
-    let Some(value) = column.value.as_ref().filter(|value| !warehouse.holds(&known.type_name, value)) else { return };
+    let Some(value) = column.value.as_ref().filter(|value| !warehouse.holds(known.held_type(), value)) else { return };
     let message = too_narrow(known, value);
     match policy.widened {
         Widened::Fail => found.failures.push(message),
         Widened::Ignore => found.notes.push(format!("{message}: a value that it does not hold is refused")),
         // Texts are read as what the table wants, and one that is nothing of the kind is refused by itself.
-        Widened::Widen if value.is_text() && !is_text_type(&known.type_name) => {
+        Widened::Widen if value.is_text() && !is_text_type(known.held_type()) => {
             found
                 .notes
                 .push(format!("{message}: it was not made a column of texts, and a value that is none is refused"));
         }
+        Widened::Widen if known.base_type.is_some() => {
+            found.notes.push(format!(
+                "{message}: a domain, whose rules would be gone, was not widened, and a value that it does not hold is refused"
+            ));
+        }
         Widened::Widen => {
-            let type_name = warehouse.column_type(value);
+            let Some(type_name) = warehouse.widened(known.held_type(), value) else {
+                found.notes.push(format!(
+                    "{message}: no type holds that and what is there, so it was not widened, and a value that it does not hold \
+                     is refused"
+                ));
+                return;
+            };
             found.settled.differences.push(format!("{message}: it was widened to {type_name}"));
             found.alterations.push(Alteration::Widen { column: known.name.clone(), type_name });
         }
@@ -237,7 +248,8 @@ fn fits(warehouse: &dyn Warehouse, known: &Column, column: &Incoming, policy: Sc
 
 /// How a column that does not hold every value of the source's is told.
 pub fn too_narrow(known: &Column, value: &ValueType) -> String {
-    format!("column {} is {value} in the source, and {} may not hold it", known.name, known.type_name)
+    let of_domain = known.base_type.as_ref().map(|base| format!(" ({base})")).unwrap_or_default();
+    format!("column {} is {value} in the source, and {}{of_domain} may not hold it", known.name, known.type_name)
 }
 
 /// Whether a column of that type holds texts, in any engine's words.

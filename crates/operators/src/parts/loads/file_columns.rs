@@ -14,7 +14,7 @@ use crate::parts::column_name::{counterpart, find, require_apart};
 use crate::parts::files::mark::Marks;
 use crate::parts::loads::drift::{Incoming, Settled, described, settle};
 use crate::parts::loads::loading::Loading;
-use crate::parts::loads::unknown_clock::{self, Pair};
+use crate::parts::loads::unknown_clock::{self, Mend, Pair};
 use crate::parts::report::while_doing;
 
 /// Files whose ends are read at one time.
@@ -247,22 +247,27 @@ fn require_acquaintance(target: &TableName, written: &[String], table: &[Column]
 
 /// A zone for times that go into columns of moments.
 fn require_zones(loading: &Loading, table: &[Column], names: &[String], types: &[ValueType]) -> Result<(), TaskError> {
-    let mend = match &loading.direct {
-        Some(direct) => format!(
-            "in source_timezone of the task or in the extra settings of {}, or for one column in treat ({{at: {{timezone: \
-             Asia/Seoul}}}})",
-            direct.query.conn_id
-        ),
+    let (of_clocks, of_days) = match &loading.direct {
+        Some(direct) => {
+            let of_days = "in treat ({at: {timezone: Asia/Seoul}})".to_owned();
+            let conn_id = &direct.query.conn_id;
+            let of_all = format!("in source_timezone of the task or in the extra settings of {conn_id}");
+            (format!("{of_all}, or for one column {of_days}"), of_days)
+        }
         None if loading.files_in_utc => return Ok(()),
-        None => "where the file is written (source_timezone of that task or of its connection), or here that its times are UTC \
-                 (source_timezone: UTC)"
-            .to_owned(),
+        None => {
+            let here = "or here that its times are UTC (source_timezone: UTC)";
+            (
+                format!("where the file is written (source_timezone of that task or of its connection), {here}"),
+                format!("where the file is written (columns: {{at: {{timezone: Asia/Seoul}}}}), {here}"),
+            )
+        }
     };
     let pairs = names.iter().zip(types).filter_map(|(name, value)| {
         let known = counterpart(table, name, names)?;
-        Some(Pair { name, value, type_name: &known.type_name })
+        Some(Pair { name, value, type_name: known.held_type() })
     });
-    unknown_clock::refuse(&loading.target, pairs, &mend)
+    unknown_clock::refuse(&loading.target, pairs, &Mend { of_clocks: &of_clocks, of_days: &of_days })
 }
 
 fn require_keys(method: &LoadMethod, columns: &[String], ignored: &[String]) -> Result<(), TaskError> {

@@ -72,7 +72,7 @@ pub struct LoadParameters {
     hash_conn_id: Option<Template<String>>,
     /// With `sql_conn_id`, the zone of every timestamp without one that `treat` does not name. Left out: what the connection
     /// says (extra: `source_timezone`), or else such timestamps stay as they are, and a column of moments (`timestamptz`) is
-    /// refused them. With files only `UTC`: their timestamps without a zone are UTC.
+    /// refused them. With files only `UTC`: their timestamps and texts without a zone, and days, are UTC.
     #[serde(default)]
     source_timezone: Option<Template<String>>,
     /// Load every object whose key begins with `s3_key`.

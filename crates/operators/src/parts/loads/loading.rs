@@ -182,6 +182,7 @@ async fn try_once(
         columns: settled.map(|settled| settled.columns.clone()),
         ignored: settled.map(|settled| settled.ignored.clone()).unwrap_or_default(),
         types: settled.map(|settled| settled.types.clone()).unwrap_or_default(),
+        texts_are_utc: loading.files_in_utc,
         format,
         expected_rows: known.written,
         late_before: late::before(loading),

@@ -1,5 +1,5 @@
-//! Times of a clock whose zone nobody said, on their way into a column of moments: every engine takes them for UTC, without a
-//! word.
+//! Times of a clock whose zone nobody said, and days, on their way into a column of moments: every engine takes them for UTC,
+//! without a word.
 
 use millrace_operator_api::TaskError;
 use millrace_operator_api::ports::{TableName, ValueType};
@@ -11,9 +11,26 @@ pub struct Pair<'a> {
     pub type_name: &'a str,
 }
 
-/// Whether some of the values may be such times.
+/// Where the zone is said.
+pub struct Mend<'a> {
+    /// Of times.
+    pub of_clocks: &'a str,
+    /// Of days, which become moments only where that is asked for.
+    pub of_days: &'a str,
+}
+
+/// Whether some of the values may be such times, or days.
 pub fn has_clocks(values: &[ValueType]) -> bool {
-    values.iter().any(is_clock)
+    values.iter().any(|value| is_clock(value) || is_day(value))
+}
+
+/// A day, or an array of them: its midnight is another moment in every zone.
+fn is_day(value: &ValueType) -> bool {
+    match value {
+        ValueType::Date => true,
+        ValueType::Array { of } => is_day(of),
+        _ => false,
+    }
 }
 
 /// Such a time, or an array of them.
@@ -25,26 +42,44 @@ fn is_clock(value: &ValueType) -> bool {
     }
 }
 
-/// Refuses them. `mend` says where the zone is said.
-pub fn refuse<'a>(target: &TableName, pairs: impl IntoIterator<Item = Pair<'a>>, mend: &str) -> Result<(), TaskError> {
-    let unknown: Vec<String> = pairs
-        .into_iter()
-        .filter(|pair| is_clock(pair.value) && is_moment_type(pair.type_name))
-        .map(|pair| format!("{} ({})", pair.name, pair.type_name))
-        .collect();
-    if unknown.is_empty() {
-        return Ok(());
+/// Refuses them.
+pub fn refuse<'a>(
+    target: &TableName,
+    pairs: impl IntoIterator<Item = Pair<'a>>,
+    mend: &Mend<'_>,
+) -> Result<(), TaskError> {
+    let (mut clocks, mut days) = (Vec::new(), Vec::new());
+    for pair in pairs.into_iter().filter(|pair| is_moment_type(pair.type_name)) {
+        let named = || format!("{} ({})", pair.name, pair.type_name);
+        if is_clock(pair.value) {
+            clocks.push(named());
+        } else if is_day(pair.value) {
+            days.push(named());
+        }
     }
-    Err(TaskError::Fail(format!(
-        "{target} wants moments in {}, and the rows give times without a zone, which would be taken for UTC: say in which zone \
-         the clock ran, or that it was UTC, {mend}; or make the table's column a timestamp without a zone, which keeps what the \
-         clock said",
-        unknown.join(", ")
-    )))
+    let mut found = Vec::new();
+    if !clocks.is_empty() {
+        found.push(format!(
+            "{target} wants moments in {}, and the rows give times without a zone, which would be taken for UTC: say in which \
+             zone the clock ran, or that it was UTC, {}; or make the table's column a timestamp without a zone, which keeps what \
+             the clock said",
+            clocks.join(", "),
+            mend.of_clocks
+        ));
+    }
+    if !days.is_empty() {
+        found.push(format!(
+            "{target} wants moments in {}, and the rows give days, whose midnight would be taken for that of UTC: say whose \
+             midnight it is, {}; or make the table's column a date",
+            days.join(", "),
+            mend.of_days
+        ));
+    }
+    if found.is_empty() { Ok(()) } else { Err(TaskError::Fail(found.join(". "))) }
 }
 
 /// Whether a column of that type holds moments, in any engine's words.
-fn is_moment_type(name: &str) -> bool {
+pub fn is_moment_type(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name.starts_with("timestamp") && (name.contains("timestamptz") || name.contains(" with time zone"))
 }
@@ -58,7 +93,22 @@ mod tests {
         let clock = || ValueType::Timestamp { zoned: false };
         let array = |of: ValueType| ValueType::Array { of: Box::new(of) };
         assert!(has_clocks(&[ValueType::Date, array(array(clock()))]));
-        assert!(!has_clocks(&[ValueType::Date, array(ValueType::Timestamp { zoned: true })]));
+        assert!(has_clocks(&[array(ValueType::Date)]));
+        assert!(!has_clocks(&[ValueType::Uuid, array(ValueType::Timestamp { zoned: true })]));
+    }
+
+    #[test]
+    fn days_and_clocks_have_ways_out_of_their_own() {
+        let target = TableName { schema: None, name: "t".to_owned() };
+        let refused = |value: &ValueType, type_name: &str| {
+            let pair = Pair { name: "at", value, type_name };
+            let mend = Mend { of_clocks: "by the clock", of_days: "by the day" };
+            refuse(&target, [pair], &mend).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert!(refused(&ValueType::Timestamp { zoned: false }, "timestamptz").contains("UTC, by the clock; or make"));
+        assert!(refused(&ValueType::Date, "timestamp with time zone").contains("it is, by the day; or make"));
+        assert_eq!(refused(&ValueType::Date, "timestamp"), "");
+        assert_eq!(refused(&ValueType::TEXT, "timestamptz"), "", "texts are looked at one by one");
     }
 
     #[test]

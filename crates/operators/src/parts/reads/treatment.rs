@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::parts::column_name::position;
 use crate::parts::parameter::rendered_option;
+use crate::parts::written_moments::Forms;
 pub use clock::Leaps;
 use rows::treated;
 
@@ -182,6 +183,8 @@ pub struct Rendered<'a> {
     zero_dates: ZeroDates,
     /// Columns by which rows are told apart later.
     keys: Vec<String>,
+    /// How texts that are read as times may be written.
+    forms: Forms,
 }
 
 impl<'a> Rendered<'a> {
@@ -192,7 +195,13 @@ impl<'a> Rendered<'a> {
         source_timezone: Option<String>,
         zero_dates: ZeroDates,
     ) -> Self {
-        Self { columns, key, source_timezone, zero_dates, keys: Vec::new() }
+        Self { columns, key, source_timezone, zero_dates, keys: Vec::new(), forms: Forms::new(None) }
+    }
+
+    /// Texts that are read as times may be written in these forms.
+    #[must_use]
+    pub fn in_forms(self, forms: Option<&[String]>) -> Self {
+        Self { forms: Forms::new(forms), ..self }
     }
 
     /// Of these columns no two times become one: a time that the clocks skipped, which would be the moment of another one,
@@ -214,13 +223,13 @@ impl<'a> Rendered<'a> {
 
     /// The zone in which the column's clock runs; `None` for a column that has its zone, or none that is known.
     pub fn clock_of(&self, columns: &[SourceColumn], at: usize) -> Option<Tz> {
-        if columns[at].value != (ValueType::Timestamp { zoned: false }) {
-            return None;
-        }
         match self.named(columns, at) {
             Some(Treatment::Clock(clock)) => clock.timezone.parse().ok(),
             Some(Treatment::Personal(_)) => None,
-            None => self.source_timezone.as_deref()?.parse().ok(),
+            None if columns[at].value == (ValueType::Timestamp { zoned: false }) => {
+                self.source_timezone.as_deref()?.parse().ok()
+            }
+            None => None,
         }
     }
 
@@ -232,7 +241,11 @@ impl<'a> Rendered<'a> {
                 Some(hashed_with(self.key.as_ref().map_or("no connection", |key| &key.conn_id)))
             }
             Some(Treatment::Personal(Personal::Drop)) => Some(DROPPED.to_owned()),
-            _ => self.clock_of(columns, at).filter(|zone| *zone != Tz::UTC).map(|zone| moved_from(zone.name())),
+            _ => self.clock_of(columns, at).and_then(|zone| match &columns[at].value {
+                ValueType::Timestamp { .. } if zone == Tz::UTC => None,
+                value if value.is_text() => Some(format!("read as times of {zone}")),
+                _ => Some(moved_from(zone.name())),
+            }),
         };
         (0..columns.len()).filter_map(|at| Some((columns[at].name.clone(), change(at)?))).collect()
     }
@@ -247,7 +260,7 @@ impl<'a> Rendered<'a> {
             .collect();
         let key = self.key.clone();
         let part = Rendered::new(&columns, key, self.source_timezone.clone(), self.zero_dates);
-        part.keeping_apart(&self.keys).apply(rows)
+        Rendered { forms: self.forms.clone(), ..part.keeping_apart(&self.keys) }.apply(rows)
     }
 
     pub fn apply(&self, rows: RowStream) -> Result<(RowStream, Leaps), TaskError> {

@@ -81,6 +81,15 @@ impl TableCopying<'_> {
         let at = self.plan.incremental_field.as_ref().and_then(of_field);
         let zone = at.and_then(|at| self.treating.clock_of(&rows.columns, at));
         let field_as_read = at.map(|at| rows.columns[at].clone());
+        if let (Some(zone), Some(field)) = (zone.filter(|zone| *zone != Tz::UTC), &field_as_read)
+            && field.value.is_text()
+        {
+            return Err(TaskError::Fail(format!(
+                "{attempted}: the incremental field {} is a text that is read as times of {zone}, and beside texts with an offset \
+                 of their own the watermark would pass over newer rows; make a timestamp of it in custom_select, and name that",
+                field.name
+            )));
+        }
         let read = rows.columns.len();
         let changed = self.treating.changes(&rows.columns);
         let (mut rows, _) = self.treating.apply(rows).map_err(|error| while_doing(&attempted, error))?;
@@ -239,7 +248,7 @@ impl TableCopying<'_> {
         });
         let is_field = |column: &SourceColumn| plan.incremental_field.as_ref() == Some(&column.name);
         if let Some(index) = columns.iter().position(is_field) {
-            converter.remember_highest(index, plan.incremental_field_type == FieldType::Integer);
+            converter.remember_bounds(index, plan.incremental_field_type == FieldType::Integer);
         }
         if plan.sync_mode == SyncMode::IncrementalSync {
             converter.merges();

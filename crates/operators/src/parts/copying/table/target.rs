@@ -9,7 +9,7 @@ use super::{Meeting, TableCopying};
 use crate::parts::column_name::counterpart;
 use crate::parts::copying::config::{NarrowColumns, NewColumns, RemovedColumns, SyncMode, Verify};
 use crate::parts::loads::drift::{is_text_type, too_narrow};
-use crate::parts::loads::unknown_clock::{self, Pair};
+use crate::parts::loads::unknown_clock::{self, Mend, Pair};
 use crate::parts::report::while_doing;
 
 /// Looks at the target, in all; a moment's trouble of a busy warehouse is no reason to begin anew.
@@ -78,7 +78,7 @@ impl TableCopying<'_> {
                         }
                         None => {
                             meeting.drift.extend(self.narrow(other, &column)?);
-                            other.type_name.clone()
+                            other.held_type().to_owned()
                         }
                     };
                     meeting.names.push(other.name.clone());
@@ -114,16 +114,18 @@ impl TableCopying<'_> {
 
     /// The type that the target's column is to get, if it is too narrow for the source's and may be changed.
     fn wider(&self, known: &Column, column: &SourceColumn) -> Option<String> {
-        let is_wanted = self.plan.widen_columns && self.is_too_narrow(known, column);
+        // A domain would be gone with its rules.
+        let is_wanted = self.plan.widen_columns && known.base_type.is_none() && self.is_too_narrow(known, column);
         is_wanted
-            .then(|| self.job.warehouse.column_type(&column.value))
+            .then(|| self.job.warehouse.widened(known.held_type(), &column.value))
+            .flatten()
             .filter(|type_name| *type_name != known.type_name)
     }
 
     /// Texts are read as what the target wants; where it wants no text they are converted or refused one by one.
     fn is_too_narrow(&self, known: &Column, column: &SourceColumn) -> bool {
-        !self.job.warehouse.holds(&known.type_name, &column.value)
-            && (!column.value.is_text() || is_text_type(&known.type_name))
+        !self.job.warehouse.holds(known.held_type(), &column.value)
+            && (!column.value.is_text() || is_text_type(known.held_type()))
     }
 
     /// What is told of a column that stays as it is.
@@ -133,10 +135,16 @@ impl TableCopying<'_> {
         }
         let message = too_narrow(known, &column.value);
         if self.plan.narrow_columns == NarrowColumns::Fail {
+            let mend = match known.base_type {
+                Some(_) => "a domain is not widened: ALTER TABLE makes the column of another type".to_owned(),
+                None => {
+                    let engine = self.job.warehouse.engine();
+                    format!("widen_columns: true makes it wider where {engine} can do that")
+                }
+            };
             return Err(TaskError::Fail(format!(
-                "{}: {message} (narrow_columns: fail); widen_columns: true makes it wider where {} can do that",
-                self.at("ensure_table"),
-                self.job.warehouse.engine()
+                "{}: {message} (narrow_columns: fail); {mend}",
+                self.at("ensure_table")
             )));
         }
         let told = format!("{message}: a value that it does not hold is refused");
@@ -146,15 +154,15 @@ impl TableCopying<'_> {
 
     /// A zone for times that go into columns of moments.
     fn require_zones(&self, meeting: &Meeting) -> Result<(), TaskError> {
-        let mend = format!(
-            "in source_timezone of the table or in the extra settings of {}, or for one column in columns ({{at: {{timezone: \
-             Asia/Seoul}}}})",
+        let of_days = "in columns ({at: {timezone: Asia/Seoul}})";
+        let of_clocks = format!(
+            "in source_timezone of the table or in the extra settings of {}, or for one column {of_days}",
             self.job.source_conn_id
         );
         let pairs = meeting.columns.iter().zip(&meeting.types).filter_map(|(column, type_name)| {
             Some(Pair { name: &column.name, value: &column.value, type_name: type_name.as_deref()? })
         });
-        unknown_clock::refuse(&self.plan.target, pairs, &mend)
+        unknown_clock::refuse(&self.plan.target, pairs, &Mend { of_clocks: &of_clocks, of_days })
     }
 
     /// Columns of the target that no value comes in for.

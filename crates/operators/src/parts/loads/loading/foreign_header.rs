@@ -152,6 +152,7 @@ mod tests {
         let column = |name: &str| Column {
             name: name.to_owned(),
             type_name: "text".to_owned(),
+            base_type: None,
             is_nullable: true,
             default: None,
         };

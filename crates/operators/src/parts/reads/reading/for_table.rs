@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::fitting::{Fitting, Meets};
 use crate::parts::files::mark::Format;
 use crate::parts::loads::copy_options;
-use crate::parts::loads::unknown_clock::{self, Pair};
+use crate::parts::loads::unknown_clock::{self, Mend, Pair};
 use crate::parts::parameter::{OneOrMany, is_blank, rendered, rendered_option, rendered_text, written};
 use crate::parts::report::{unless_cancelled, while_doing};
 use crate::parts::table_name;
@@ -37,8 +37,11 @@ pub struct ForTable {
     show_values: bool,
 }
 
-const ZONE_OF_ROWS: &str = "in source_timezone of the task or in the extra settings of its connection, or for one column in \
-                            columns ({at: {timezone: Asia/Seoul}})";
+const ZONE_OF_ROWS: Mend<'_> = Mend {
+    of_clocks: "in source_timezone of the task or in the extra settings of its connection, or for one column in columns ({at: \
+                {timezone: Asia/Seoul}})",
+    of_days: "in columns ({at: {timezone: Asia/Seoul}})",
+};
 
 impl ForTable {
     pub fn check(&self, problems: &mut Problems) {
@@ -101,16 +104,17 @@ impl ForTable {
         if let Some(rows) = streams.first() {
             let pairs = rows.columns.iter().filter_map(|column| {
                 let known = meeting(&known, column)?;
-                Some(Pair { name: &column.name, value: &column.value, type_name: &known.type_name })
+                Some(Pair { name: &column.name, value: &column.value, type_name: known.held_type() })
             });
-            unknown_clock::refuse(&target, pairs, ZONE_OF_ROWS)?;
+            unknown_clock::refuse(&target, pairs, &ZONE_OF_ROWS)?;
         }
         let mut is_looked_at = false;
         let streams = streams
             .into_iter()
             .map(|rows| {
                 let met: Vec<Option<&Column>> = rows.columns.iter().map(|column| meeting(&known, column)).collect();
-                let types: Vec<Option<String>> = met.iter().map(|met| Some(met.as_ref()?.type_name.clone())).collect();
+                let types: Vec<Option<String>> =
+                    met.iter().map(|met| Some(met.as_ref()?.held_type().to_owned())).collect();
                 let required: Vec<bool> = met.iter().map(|met| met.is_some_and(|met| !met.is_nullable)).collect();
                 let meets = Meets {
                     target: Some(&target),

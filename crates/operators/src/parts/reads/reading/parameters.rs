@@ -46,7 +46,8 @@ pub struct ReadParameters {
     expected_columns: Option<ExpectedColumns>,
     /// What happens to single columns: `{email: hash, ssn: drop, phone: mask, created_at: {timezone: Asia/Seoul}}`. `hash`
     /// is HMAC-SHA256 with the key of `hash_conn_id`, `mask` puts `***` in a value's place, `drop` leaves the column out;
-    /// NULL stays NULL. `timezone` says which clocks a timestamp without a zone was read from; it is written in UTC.
+    /// NULL stays NULL. `timezone` says which clocks a timestamp without a zone was read from; it is written in UTC. So are
+    /// the midnights of a column of days, and texts in ISO's forms that say no offset of their own (`''` becomes NULL).
     #[serde(default)]
     columns: Treatments,
     /// The connection, of any type, whose password is the key of `hash`.

@@ -11,11 +11,14 @@ use sha2::Sha256;
 
 use crate::parts::column_name::position;
 use crate::parts::proof::canonical::is_zero_date;
+use crate::parts::written_moments::Forms;
 
 use super::clock::{Moment, NoMoment};
 use super::{HASH_LENGTH, Leaps, Personal, Rendered, Treatment, ZeroDates, zone};
 
 const MASK: &[u8] = b"***";
+/// With as many digits of a second as there are.
+const IN_UTC: &str = "%Y-%m-%d %H:%M:%S%.f";
 
 #[derive(Clone)]
 enum Action {
@@ -27,6 +30,11 @@ enum Action {
     Calendar(Option<Tz>),
     /// A moment by which rows are told apart, taken to UTC.
     Key(Tz),
+    /// A text or a day, read as a time on the clocks of the zone, unless it says an offset of its own.
+    Written {
+        zone: Tz,
+        is_key: bool,
+    },
 }
 
 /// The rows as they are to be written. Nothing is copied where nothing changes.
@@ -46,6 +54,7 @@ pub(super) fn treated(rows: RowStream, wanted: &Rendered<'_>, leaps: &Leaps) -> 
         names: rows.columns.iter().map(|column| column.name.clone()).collect(),
         actions,
         zero_dates: wanted.zero_dates,
+        forms: wanted.forms.clone(),
         leaps: leaps.clone(),
         width: columns.len(),
         rows: 0,
@@ -87,12 +96,16 @@ fn plan(columns: &[SourceColumn], wanted: &Rendered<'_>) -> Result<Vec<Action>, 
                         Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|error| fail(error.to_string()))?;
                     Action::Hash(Box::new(mac))
                 }
-                Some(Treatment::Clock(clock)) if is_clock => Action::Calendar(Some(
-                    zone(&clock.timezone).map_err(|problem| fail(format!("columns: {}: {problem}", column.name)))?,
-                )),
+                Some(Treatment::Clock(clock))
+                    if is_clock || column.value == ValueType::Date || column.value.is_text() =>
+                {
+                    let zone = zone(&clock.timezone)
+                        .map_err(|problem| fail(format!("columns: {}: {problem}", column.name)))?;
+                    if is_clock { Action::Calendar(Some(zone)) } else { Action::Written { zone, is_key: false } }
+                }
                 Some(Treatment::Clock(_)) => {
                     return Err(fail(format!(
-                        "columns: {} has a timezone, but is no timestamp without one ({})",
+                        "columns: {} has a timezone, but is neither a timestamp without one nor a date or a text ({})",
                         column.name, column.value
                     )));
                 }
@@ -102,12 +115,14 @@ fn plan(columns: &[SourceColumn], wanted: &Rendered<'_>) -> Result<Vec<Action>, 
             })
         })
         .enumerate()
-        .map(|(at, action)| match action {
-            Ok(Action::Calendar(None)) if wanted.zero_dates == ZeroDates::Keep => Ok(Action::Keep),
-            Ok(Action::Calendar(Some(zone))) if wanted.keys.iter().any(|key| position(columns, key) == Some(at)) => {
-                Ok(Action::Key(zone))
+        .map(|(at, action)| {
+            let is_key = || wanted.keys.iter().any(|key| position(columns, key) == Some(at));
+            match action {
+                Ok(Action::Calendar(None)) if wanted.zero_dates == ZeroDates::Keep => Ok(Action::Keep),
+                Ok(Action::Calendar(Some(zone))) if is_key() => Ok(Action::Key(zone)),
+                Ok(Action::Written { zone, .. }) => Ok(Action::Written { zone, is_key: is_key() }),
+                other => other,
             }
-            other => other,
         })
         .collect()
 }
@@ -120,7 +135,7 @@ fn outcome(column: &SourceColumn, action: &Action) -> Option<SourceColumn> {
         Action::Keep | Action::Calendar(None) => column.value.clone(),
         Action::Mask => text(MASK.len() as u64),
         Action::Hash(_) => text(HASH_LENGTH),
-        Action::Calendar(Some(_)) | Action::Key(_) => ValueType::Timestamp { zoned: true },
+        Action::Calendar(Some(_)) | Action::Key(_) | Action::Written { .. } => ValueType::Timestamp { zoned: true },
     };
     Some(SourceColumn { value, ..column.clone() })
 }
@@ -129,6 +144,7 @@ struct Work {
     names: Vec<String>,
     actions: Vec<Action>,
     zero_dates: ZeroDates,
+    forms: Forms,
     leaps: Leaps,
     /// Columns that stay.
     width: usize,
@@ -170,11 +186,24 @@ impl Work {
                         let digest = mac.finalize().into_bytes();
                         out.push(Some(hex::encode(digest).as_bytes()));
                     }
-                    (Action::Calendar(_) | Action::Key(_), Some(cell)) if is_zero_date(cell) => match self.zero_dates {
-                        ZeroDates::Null => out.push(None),
-                        ZeroDates::Keep => out.push(Some(cell)),
-                        ZeroDates::Error => return Err(self.zero_date(self.rows, column)),
-                    },
+                    (Action::Calendar(_) | Action::Key(_) | Action::Written { .. }, Some(cell))
+                        if is_zero_date(cell) =>
+                    {
+                        match self.zero_dates {
+                            ZeroDates::Null => out.push(None),
+                            ZeroDates::Keep => out.push(Some(cell)),
+                            ZeroDates::Error => return Err(self.zero_date(self.rows, column)),
+                        }
+                    }
+                    // A time that nobody wrote.
+                    (Action::Written { .. }, Some([])) => out.push(None),
+                    (Action::Written { zone, is_key }, Some(cell)) => {
+                        let moment = self.read(*zone, cell, column)?;
+                        if *is_key && moment.is_skipped {
+                            return Err(self.skipped_key(*zone, column));
+                        }
+                        out.push(Some(moment.utc.as_bytes()));
+                    }
                     (Action::Calendar(None), Some(cell)) => {
                         self.refuse_missing_day(cell, self.rows, column)?;
                         out.push(Some(cell));
@@ -237,6 +266,23 @@ impl Work {
                 self.names[column]
             ),
         )
+    }
+
+    /// The moment that a text or a day says.
+    fn read(&self, zone: Tz, cell: &[u8], column: usize) -> Result<Moment, PortError> {
+        self.refuse_missing_day(cell, self.rows, column)?;
+        let text = String::from_utf8_lossy(cell);
+        if matches!(&*text, "infinity" | "-infinity") {
+            return self.to_utc(zone, cell, column);
+        }
+        let written = self.forms.read(&text).map_err(|why| {
+            let place = format!("row {}, column {} ({})", self.rows, column + 1, self.names[column]);
+            PortError::new(PortErrorKind::Invalid, format!("{place}: the value {why}; write it so in the query, or name its form in timestamp_formats of table_copy"))
+        })?;
+        match written.utc {
+            Some(utc) => Ok(Moment { utc: utc.format(IN_UTC).to_string(), is_skipped: false }),
+            None => self.to_utc(zone, written.clock.format(IN_UTC).to_string().as_bytes(), column),
+        }
     }
 
     fn to_utc(&self, zone: Tz, cell: &[u8], column: usize) -> Result<Moment, PortError> {
@@ -382,6 +428,41 @@ mod tests {
         let (_, cells, _) = run(&[("a", naive), ("b", zoned), ("c", ValueType::Date)], &[row], &seoul).unwrap();
         let cells: Vec<&str> = cells[0].iter().flatten().map(String::as_str).collect();
         assert_eq!(cells, ["2024-01-01 00:00:00", "2024-01-01 09:00:00", "2024-01-01"]);
+    }
+
+    #[test]
+    fn texts_and_days_are_read_as_times_of_the_zone_that_is_named_for_them() {
+        let columns = treatments(r#"{"t": {"timezone": "Asia/Seoul"}, "d": {"timezone": "Asia/Seoul"}}"#);
+        let types = [("t", ValueType::TEXT), ("d", ValueType::Date)];
+        let rows: &[&[Option<&str>]] = &[
+            &[Some("2024-01-01 09:00:00.5"), Some("2024-01-02")],
+            &[Some("2024-01-01T09:00:00+03:00"), Some("infinity")],
+            &[Some("20240101"), None],
+            &[Some(""), None],
+        ];
+        let wanted = only(&columns);
+        let (shown, cells, _) = run(&types, rows, &wanted).unwrap();
+        assert_eq!(shown, ["t timestamp with zone", "d timestamp with zone"]);
+        let texts: Vec<Option<&str>> = cells.iter().map(|row| row[0].as_deref()).collect();
+        let read = ["2024-01-01 00:00:00.500", "2024-01-01 06:00:00", "2023-12-31 15:00:00"];
+        assert_eq!(texts, [Some(read[0]), Some(read[1]), Some(read[2]), None]);
+        assert_eq!(cells[0][1].as_deref(), Some("2024-01-01 15:00:00"));
+        assert_eq!(cells[1][1].as_deref(), Some("infinity"));
+        let error = run(&types, &[&[Some("31.01.2024"), None]], &wanted).unwrap_err();
+        assert!(error.starts_with("row 1, column 1 (t): the value is in none of the forms"), "{error}");
+        let forms = ["%d.%m.%Y".to_owned()];
+        let (_, cells, _) =
+            run(&types, &[&[Some("31.01.2024"), None]], &only(&columns).in_forms(Some(&forms))).unwrap();
+        assert_eq!(cells[0][0].as_deref(), Some("2024-01-30 15:00:00"));
+        let named: Vec<SourceColumn> = types
+            .iter()
+            .map(|(name, value)| SourceColumn { value: value.clone(), ..SourceColumn::text(*name) })
+            .collect();
+        let changes = wanted.changes(&named);
+        assert_eq!(changes["t"], "read as times of Asia/Seoul");
+        assert_eq!(changes["d"], "moved to UTC from Asia/Seoul");
+        let error = run(&[("t", ValueType::Uuid), ("d", ValueType::Date)], &[], &wanted).unwrap_err();
+        assert!(error.contains("neither a timestamp without one nor a date or a text (uuid)"), "{error}");
     }
 
     #[test]
