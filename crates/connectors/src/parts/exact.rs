@@ -175,8 +175,8 @@ impl Keeps {
     }
 }
 
-/// What allows digits to go.
-const ROUNDEC: &str = "copy_options: roundec allows that";
+/// What lets digits go.
+pub const ROUNDEC: &str = "copy and upsert round it by copy_options: roundec, table_copy by what custom_select says";
 
 #[cfg(test)]
 mod tests {
@@ -236,6 +236,10 @@ mod tests {
             ("timestamp without time zone", "-infinity"),
             ("date", "2-Jan-2024"),
             ("date", "2024/1/2"),
+            ("timestamp with time zone", "Tue Jan  2 10:00:00 KST 2024"),
+            ("timestamp without time zone", "Tue Jan  2 10:00:00 UTC 2024"),
+            ("timestamp with time zone", "2024-01-02 10:00 Etc/GMT+9"),
+            ("timestamp with time zone", "2024-01-02 10:00 America/Port-au-Prince"),
             ("date", "20240102"),
             ("date", "Tue, 2 Jan 2024"),
             ("timestamp without time zone", "20240102T100000.5Z"),
@@ -272,6 +276,10 @@ mod tests {
             ("timestamp without time zone", "2024-1-2 10:00 PST", "a zone"),
             ("timestamp without time zone", "2024-01-02 +09", "a zone"),
             ("timestamp without time zone", "Tue Jan 02 10:00:00 2024 PST", "a zone"),
+            ("timestamp without time zone", "Jan 2 1030 2024", "write it as"),
+            ("timestamp with time zone", "2024-01-02 10:00:00 UTC+9", "write it as"),
+            ("time with time zone", "10:00 KST-9", "write it as"),
+            ("timestamp without time zone", "Tue Jan  2 10:00:00 KST 2024", "a zone"),
             ("timestamp without time zone", "240102", "write it as 2024-01-31 10:20:30.5,"),
             ("timestamp with time zone", "99.008", "write it as 2024-01-31 10:20:30.5+09,"),
             ("timestamp without time zone", "1704067200", "write it as"),

@@ -124,10 +124,12 @@ pub fn write_cell(out: &mut BytesMut, cell: Option<&[u8]>) {
 }
 
 fn first_special(text: &[u8]) -> Option<usize> {
+    const AT_A_TIME: usize = 64;
     let is_special = |byte: u8| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r');
     // Most texts have none, which is seen many bytes at a time.
-    let has_one = text.iter().fold(false, |any, byte| any | is_special(*byte));
-    if has_one { text.iter().position(|byte| is_special(*byte)) } else { None }
+    let has_one = |text: &&[u8]| text.iter().fold(false, |any, byte| any | is_special(*byte));
+    let chunk = text.chunks(AT_A_TIME).position(|chunk| has_one(&chunk))? * AT_A_TIME;
+    text[chunk..].iter().position(|byte| is_special(*byte)).map(|at| chunk + at)
 }
 
 #[cfg(test)]

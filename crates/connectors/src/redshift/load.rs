@@ -15,6 +15,7 @@ use super::plan::{CopyFrom, LoadPlan, has_option, manifest};
 use super::refusals;
 use crate::parts::dialect::Dialect;
 use crate::parts::doubles;
+use crate::parts::exact::ROUNDEC;
 use crate::parts::failure::{data, invalid, while_doing};
 use crate::parts::files::require_unchanged;
 use crate::parts::old_markers;
@@ -244,8 +245,7 @@ impl Loading<'_> {
                     let value = shown(value.trim_end_matches('0').as_bytes(), self.show_values);
                     return Err(data(format!(
                         "column {}: the value {value} has more digits behind the point than {} holds, and they would be cut; \
-                         a column with more digits keeps them; copy and upsert would round it (copy_options: roundec), \
-                         table_copy by ROUND in custom_select",
+                         {ROUNDEC}, a column with more digits keeps them",
                         column.name, column.type_name
                     )));
                 }

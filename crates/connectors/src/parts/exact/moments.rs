@@ -123,7 +123,11 @@ impl<'a> Written<'a> {
         FORMS.iter().find_map(|form| {
             let parts = form.captures(text)?;
             let part = |name| parts.name(name).map(|part| part.as_str());
-            Some(Self { has_day: part("day").is_some(), clock: part("clock"), zone: part("zone") })
+            Some(Self {
+                has_day: part("day").is_some(),
+                clock: part("clock"),
+                zone: part("zone").or(part("zone_before_year")),
+            })
         })
     }
 }
@@ -138,12 +142,16 @@ static FORMS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
     );
     let colons = r"\d\d?:\d\d(?::\d\d(?:\.\d*)?)?";
     let clock = format!(r"(?<clock>(?:{colons}|\d{{4}}|\d{{6}}(?:\.\d*)?)(?:[ ]*[ap]m)?)");
-    let zone = r"(?:[ ]*(?<zone>z|[+-]\d\d?(?::?\d\d(?::?\d\d)?)?|[a-z][a-z0-9_]+(?:[/+-][a-z0-9_+-]+)*))??";
+    // A sign behind letters counts to the west, which nobody means who writes UTC+9; only names of the Etc area have one.
+    let name = r"etc/[a-z]+(?:[+-]?\d+)?|[a-z][a-z0-9_]+(?:/[a-z_-]+)*";
+    let zone = format!(r"(?:[ ]*(?<zone>z|[+-]\d\d?(?::?\d\d(?::?\d\d)?)?|{name}))??");
     let era = "(?:[ ]+(?:bc|ad))?";
     [
         format!("^{weekday}{day}(?:(?:[ ]+|t){clock})?{zone}{era}$"),
         format!("^(?<clock>{colons}(?:[ ]*[ap]m)?){zone}$"),
-        format!(r"^{weekday}(?<day>{month}[ ]+\d\d?|\d\d?[ ]+{month})[ ]+{clock}[ ]+\d{{4,}}{zone}{era}$"),
+        format!(
+            r"^{weekday}(?<day>{month}[ ]+\d\d?|\d\d?[ ]+{month})[ ]+(?<clock>{colons})(?:[ ]+(?<zone_before_year>{name}))?[ ]+\d{{4,}}{zone}{era}$"
+        ),
     ]
     .map(|form| Regex::new(&format!("(?i-u){form}")).unwrap_or_else(|error| unreachable!("{error}")))
 });
