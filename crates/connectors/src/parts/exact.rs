@@ -8,6 +8,7 @@ mod numbers;
 
 use intervals::Unit;
 use moments::Moment;
+pub use moments::says_zone;
 use numbers::{digits_behind_point, float_keeps, fraction, sqlite_number_keeps, sqlite_text_changes};
 
 /// What takes a value that a column does not hold.
@@ -236,7 +237,7 @@ mod tests {
             ("timestamp without time zone", "-infinity"),
             ("date", "2-Jan-2024"),
             ("date", "2024/1/2"),
-            ("timestamp with time zone", "Tue Jan  2 10:00:00 KST 2024"),
+            ("timestamp with time zone", "Tue Jan  2 10:00:00 UTC 2024"),
             ("timestamp without time zone", "Tue Jan  2 10:00:00 UTC 2024"),
             ("timestamp with time zone", "2024-01-02 10:00 Etc/GMT+9"),
             ("timestamp with time zone", "2024-01-02 10:00 America/Port-au-Prince"),
@@ -285,7 +286,13 @@ mod tests {
             ("timestamp without time zone", "1704067200", "write it as"),
             ("timestamp without time zone", "J2460000", "write it as"),
             ("date", "2024-1-2 10:00", "time of day"),
-            ("date", "20240102 100000", "time of day"),
+            ("date", "20240102 100000", "write it as 2024-01-31,"),
+            ("date", "20240102T100000", "time of day"),
+            ("date", "2024-01-02 00:00 PM", "time of day"),
+            ("date", "2024-01-02 PM", "letters behind it"),
+            ("timestamp with time zone", "2024-01-02 10:00 IST", "letters behind it"),
+            ("timestamp with time zone", "Tue Jan  2 10:00:00 KST 2024", "letters behind it"),
+            ("time with time zone", "12:30 BC", "letters behind it"),
             ("date", "Tue Jan 02 10:00:00 2024", "time of day"),
             ("date", "294276-12-31 23:59:59.999999", "time of day"),
             ("time without time zone", "-10:00:00", "write it as 10:20:30.5,"),

@@ -1,10 +1,10 @@
 //! What a text has to say where a column wants more than a text: a moment without a zone is taken for UTC by every engine,
 //! and SQLite takes any text for a day, without a word.
 
-use std::str::FromStr;
-
-use chrono::{Month, NaiveDate, Weekday};
+use chrono::NaiveDate;
 use millrace_operator_api::ports::{LoadRequest, LoadRows, ValueType};
+
+use crate::parts::exact::says_zone;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Said {
@@ -78,31 +78,6 @@ fn without_zone(value: &[u8], type_name: &str) -> Option<String> {
          are read (columns: {{at: {{timezone: Asia/Seoul}}}}, in copy and upsert treat), or of files that they are in UTC \
          (source_timezone: UTC of the load)"
     ))
-}
-
-fn says_zone(text: &str) -> bool {
-    if matches!(text, "infinity" | "-infinity") {
-        return true;
-    }
-    let bytes = text.as_bytes();
-    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
-    // A minus before the clock stands between the parts of the day.
-    let clock = (1..bytes.len()).find(|at| bytes[*at] == b':' || (bytes[*at] == b'T' && is_digit(at - 1)));
-    let is_offset = |at: usize| match bytes[at] {
-        b'+' => is_digit(at + 1),
-        b'-' => is_digit(at + 1) && clock.is_some_and(|clock| at > clock),
-        _ => false,
-    };
-    (0..bytes.len()).any(is_offset) || text.split(|letter: char| !letter.is_ascii_alphabetic()).any(is_zone)
-}
-
-/// Of the words in a time all but those of the calendar and of the half of the day.
-fn is_zone(word: &str) -> bool {
-    const OTHERS: [&str; 5] = ["t", "am", "pm", "bc", "ad"];
-    !word.is_empty()
-        && !OTHERS.contains(&word.to_ascii_lowercase().as_str())
-        && Month::from_str(word).is_err()
-        && Weekday::from_str(word).is_err()
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl Moment {
                     .to_owned(),
             );
         }
-        if text.is_empty() || (self.has_day && ENDLESS.iter().any(|word| word.eq_ignore_ascii_case(text))) {
+        if text.is_empty() || (self.has_day && is_endless(text)) {
             return None;
         }
         let type_name = &self.type_name;
@@ -87,6 +87,13 @@ impl Moment {
                 "has an offset from UTC or a zone, which {type_name} would drop; a column with time zone keeps the moment"
             ));
         }
+        if found.zone.is_some_and(|zone| !is_utc(zone) && zone.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+            return Some(
+                "has letters behind it that name no zone or several, as CST does; write an offset (+09) or a zone's place \
+                 (Asia/Seoul)"
+                    .to_owned(),
+            );
+        }
         if found.has_day && !self.has_day {
             return Some(format!(
                 "has a day before the time, which {type_name} would drop; a timestamp column keeps it"
@@ -96,7 +103,7 @@ impl Moment {
         if !self.has_clock {
             return clock
                 .bytes()
-                .any(|byte| matches!(byte, b'1'..=b'9'))
+                .any(|byte| matches!(byte, b'1'..=b'9' | b'p' | b'P'))
                 .then(|| "has a time of day, which date would drop; a timestamp column keeps it".to_owned());
         }
         let digits = clock.split_once('.').map_or(0, |(_, digits)| digits.trim_end_matches('0').len());
@@ -125,7 +132,7 @@ impl<'a> Written<'a> {
             let part = |name| parts.name(name).map(|part| part.as_str());
             Some(Self {
                 has_day: part("day").is_some(),
-                clock: part("clock"),
+                clock: part("clock").or(part("clock_behind_t")),
                 zone: part("zone").or(part("zone_before_year")),
             })
         })
@@ -141,14 +148,14 @@ static FORMS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
         r"(?<day>\d{{4,}}(?:-\d\d?-|/\d\d?/|\.\d\d?\.)\d\d?|\d{{8}}|\d\d?[ -]{month}[ -]\d{{4,}}|{month}[ -]\d\d?(?:,[ ]*|[ -])\d{{4,}}|\d{{4,}}-{month}-\d\d?)"
     );
     let colons = r"\d\d?:\d\d(?::\d\d(?:\.\d*)?)?";
-    let clock = format!(r"(?<clock>(?:{colons}|\d{{4}}|\d{{6}}(?:\.\d*)?)(?:[ ]*[ap]m)?)");
+    let half = "(?:[ ]*[ap]m)?";
     // A sign behind letters counts to the west, which nobody means who writes UTC+9; only names of the Etc area have one.
     let name = r"etc/[a-z]+(?:[+-]?\d+)?|[a-z][a-z0-9_]+(?:/[a-z_-]+)*";
     let zone = format!(r"(?:[ ]*(?<zone>z|[+-]\d\d?(?::?\d\d(?::?\d\d)?)?|{name}))??");
     let era = "(?:[ ]+(?:bc|ad))?";
     [
-        format!("^{weekday}{day}(?:(?:[ ]+|t){clock})?{zone}{era}$"),
-        format!("^(?<clock>{colons}(?:[ ]*[ap]m)?){zone}$"),
+        format!(r"^{weekday}{day}(?:[ ]+(?<clock>{colons}{half})|t(?<clock_behind_t>{colons}|\d{{4}}|\d{{6}}(?:\.\d*)?))?{zone}{era}$"),
+        format!("^(?<clock>{colons}{half}){zone}$"),
         format!(
             r"^{weekday}(?<day>{month}[ ]+\d\d?|\d\d?[ ]+{month})[ ]+(?<clock>{colons})(?:[ ]+(?<zone_before_year>{name}))?[ ]+\d{{4,}}{zone}{era}$"
         ),
@@ -156,8 +163,15 @@ static FORMS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
     .map(|form| Regex::new(&format!("(?i-u){form}")).unwrap_or_else(|error| unreachable!("{error}")))
 });
 
-/// Words for all of time that has been and will be.
-const ENDLESS: [&str; 3] = ["infinity", "-infinity", "+infinity"];
+/// All of time that has been or will be.
+fn is_endless(text: &str) -> bool {
+    ["infinity", "-infinity", "+infinity"].iter().any(|word| word.eq_ignore_ascii_case(text))
+}
+
+/// Whether a text in a known form says how far its clock was from UTC, or needs not.
+pub fn says_zone(text: &str) -> bool {
+    is_endless(text) || Written::read(text).is_some_and(|written| written.zone.is_some())
+}
 
 /// Words that the engine reads as a day or a time, most of them as another one at every load.
 const MOMENTS: [&str; 6] = ["now", "today", "tomorrow", "yesterday", "epoch", "allballs"];

@@ -123,12 +123,27 @@ fn text_of<'a>(cell: &'a [u8], form: CanonicalForm, Scratch { text: out, json }:
         CanonicalForm::Float { bits } => float(cell, bits, out),
         CanonicalForm::Date | CanonicalForm::Timestamp | CanonicalForm::Moment if is_zero_date(cell) => return None,
         CanonicalForm::Date => Part(cell),
-        CanonicalForm::Timestamp => timestamp(cell, out),
-        CanonicalForm::Moment => moment(cell, out),
+        CanonicalForm::Timestamp | CanonicalForm::Moment => match cell.strip_suffix(BEFORE_CHRIST) {
+            Some(cell) => {
+                if let Part(text) = moment_of(cell, form, out) {
+                    write(out, &[text]);
+                }
+                out.extend_from_slice(BEFORE_CHRIST);
+                Written
+            }
+            None => moment_of(cell, form, out),
+        },
         CanonicalForm::Time if matches!(cell, [_, _, b':', _, _]) => write(out, &[cell, b":00"]),
         CanonicalForm::Time => Part(without_fraction_zeros(cell)),
         CanonicalForm::Json | CanonicalForm::Jsonb => canonical_json(cell, out, json).unwrap_or(Part(cell)),
     })
+}
+
+/// As PostgreSQL writes it, behind everything else.
+const BEFORE_CHRIST: &[u8] = b" BC";
+
+fn moment_of<'a>(cell: &'a [u8], form: CanonicalForm, out: &mut Vec<u8>) -> Text<'a> {
+    if form == CanonicalForm::Moment { moment(cell, out) } else { timestamp(cell, out) }
 }
 
 /// Over what was there.
@@ -343,6 +358,9 @@ mod tests {
             (F::Timestamp, "2024-01-01 10:00:00+00:00", "2024-01-01 10:00:00"),
             (F::Timestamp, "2024-01-01", "2024-01-01 00:00:00"),
             (F::Timestamp, "0044-03-15 10:00:00 BC", "0044-03-15 10:00:00 BC"),
+            (F::Timestamp, "0044-03-15 10:00:00.50+00 BC", "0044-03-15 10:00:00.5 BC"),
+            (F::Timestamp, "12024-01-01 10:00:00.50+00", "12024-01-01 10:00:00.5"),
+            (F::Moment, "0044-03-15 10:00:00.50+00 BC", "0044-03-15 10:00:00.5 BC"),
             (F::Moment, "2024-01-01", "2024-01-01"),
             (F::Moment, "2024-01-01 00:00:00.000000+00", "2024-01-01"),
             (F::Moment, "2024-01-01T00:00", "2024-01-01 00:00"),

@@ -32,6 +32,21 @@ pub(super) enum NoMoment {
     OutOfCalendar,
 }
 
+/// Years that most databases do not have come from PostgreSQL: 12024, and those before Christ, of which there is no year 0.
+fn read(seconds: &str, is_before_christ: bool) -> Option<NaiveDateTime> {
+    let (year, rest) = seconds.split_at(seconds.find('-')?);
+    let is_year = (4..=6).contains(&year.len()) && year.bytes().all(|byte| byte.is_ascii_digit());
+    let year: i32 = year.parse().ok().filter(|_| is_year)?;
+    let year = if is_before_christ { 1 - year } else { year };
+    let text = format!("{year:+05}{rest}");
+    ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"].iter().find_map(|form| NaiveDateTime::parse_from_str(&text, form).ok())
+}
+
+fn written(utc: NaiveDateTime, fraction: &str) -> String {
+    let (year, era) = if utc.year() < 1 { (1 - utc.year(), " BC") } else { (utc.year(), "") };
+    format!("{year:04}-{}{fraction}{era}", utc.format("%m-%d %H:%M:%S"))
+}
+
 impl Leaps {
     /// A time on the zone's clocks as the moment that it means in UTC. The fraction of the second stays as it is written, and
     /// so does an infinity.
@@ -40,10 +55,9 @@ impl Leaps {
             return Ok(Moment { utc: text.to_owned(), is_skipped: false });
         }
         let mut is_skipped = false;
-        let (seconds, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
-        let local = NaiveDateTime::parse_from_str(seconds, "%Y-%m-%d %H:%M:%S")
-            .or_else(|_| NaiveDateTime::parse_from_str(seconds, "%Y-%m-%dT%H:%M:%S"))
-            .map_err(|_| NoMoment::NoTime)?;
+        let (clock, is_before_christ) = text.strip_suffix(" BC").map_or((text, false), |clock| (clock, true));
+        let (seconds, fraction) = clock.split_at(clock.find('.').unwrap_or(clock.len()));
+        let local = read(seconds, is_before_christ).ok_or(NoMoment::NoTime)?;
         let offset = match zone.offset_from_local_datetime(&local) {
             chrono::LocalResult::Single(offset) => offset.fix(),
             chrono::LocalResult::Ambiguous(_, later) => {
@@ -61,10 +75,11 @@ impl Leaps {
             }
         };
         let utc = local - TimeDelta::seconds(i64::from(offset.local_minus_utc()));
-        if !(1..=9999).contains(&utc.year()) {
+        let usual = 1..=9999;
+        if usual.contains(&local.year()) && !usual.contains(&utc.year()) {
             return Err(NoMoment::OutOfCalendar);
         }
-        Ok(Moment { utc: format!("{}{fraction}", utc.format("%Y-%m-%d %H:%M:%S")), is_skipped })
+        Ok(Moment { utc: written(utc, fraction), is_skipped })
     }
 
     fn columns(&self) -> MutexGuard<'_, BTreeSet<String>> {

@@ -411,6 +411,9 @@ mod tests {
         assert_eq!(at("2024-07-01 00:30:00", "America/New_York"), Ok(("2024-07-01 04:30:00".to_owned(), clear)));
         assert_eq!(at("2024-03-10 02:30:00", "America/New_York"), Ok(("2024-03-10 07:30:00".to_owned(), (1, 0))));
         assert_eq!(at("2024-11-03 01:30:00", "America/New_York"), Ok(("2024-11-03 06:30:00".to_owned(), (0, 1))));
+        assert_eq!(at("0044-03-15 10:20:30.5 BC", "UTC"), Ok(("0044-03-15 10:20:30.5 BC".to_owned(), clear)));
+        assert_eq!(at("0001-01-01 00:30:00 BC", "Etc/GMT-1"), Ok(("0002-12-31 23:30:00 BC".to_owned(), clear)));
+        assert_eq!(at("12024-01-01 00:30:00.5", "Etc/GMT-1"), Ok(("12023-12-31 23:30:00.5".to_owned(), clear)));
         assert_eq!(at("infinity", "Asia/Seoul"), Ok(("infinity".to_owned(), clear)));
         for (text, zone) in [("0001-01-01 00:00:00", "Asia/Seoul"), ("9999-12-31 23:59:59.999999", "America/New_York")]
         {
