@@ -183,13 +183,9 @@ impl TableCopying<'_> {
         let narrowed = self.narrowed(&meeting, &question, from.as_deref())?;
         let bounds = Bounds { until: until.as_deref(), late_before: self.late_before(&meeting, from.as_deref()) };
         let Loaded { report, reading, removed } = self.load(&meeting, &question, &narrowed, bounds).await?;
-        let (rows, bytes, [lowest, highest], sum) = {
-            let mut reading = lock(&reading);
-            let converter = &reading.converter;
-            let (rows, bytes, bounds) = (converter.rows, converter.bytes, [converter.lowest(), converter.highest()]);
-            reading.progress.finish(rows, bytes);
-            (rows, bytes, bounds, reading.sum.take())
-        };
+        let (rows, bytes, sum) = lock(&reading).finish();
+        let lowest = lock(&reading).converter.lowest();
+        let highest = lock(&reading).converter.highest();
         let without_value = lock(&reading).converter.without_value();
         if from.is_some() {
             self.tell_of_nulls(without_value, rows);

@@ -58,6 +58,15 @@ pub(super) struct Reading {
     pub error: Option<PortError>,
 }
 
+impl Reading {
+    /// All have come: how many rows and bytes, and their sum.
+    pub fn finish(&mut self) -> (u64, u64, Option<Summing>) {
+        let (rows, bytes) = (self.converter.rows, self.converter.bytes);
+        self.progress.finish(rows, bytes);
+        (rows, bytes, self.sum.take())
+    }
+}
+
 pub(super) fn lock(reading: &Mutex<Reading>) -> MutexGuard<'_, Reading> {
     reading.lock().unwrap_or_else(PoisonError::into_inner)
 }
