@@ -258,8 +258,10 @@ pub fn widened(type_name: &str, value: &ValueType, dialect: Dialect) -> Option<S
     use ValueType as V;
     let old = Room::of(type_name, dialect).value(dialect)?;
     let both = match (&old, value) {
-        // Whose midnight a day is nobody says.
-        (V::Date, V::Timestamp { zoned: true }) => return None,
+        // Whose midnight a day is nobody says, nor whose clock a time was read from; and exact numbers stay exact.
+        (V::Date, V::Timestamp { zoned: true })
+        | (V::Time { zoned: false, .. }, V::Time { zoned: true, .. })
+        | (V::Integer { .. } | V::Decimal { .. } | V::Money, V::Float { .. }) => return None,
         (
             V::Integer { .. } | V::Decimal { precision: Some(_), .. },
             V::Integer { .. } | V::Bit { .. } | V::Decimal { precision: Some(_), .. },
@@ -452,6 +454,8 @@ mod tests {
             ("date", clock(true)),
             ("bigint", ValueType::Float { bits: 64 }),
             ("numeric(30,10)", ValueType::Float { bits: 64 }),
+            ("numeric(10,2)", ValueType::Float { bits: 64 }),
+            ("time without time zone", ValueType::Time { beyond_day: false, zoned: true }),
             ("boolean", integer(8, true)),
             ("integer", ValueType::Uuid),
             ("uuid", ValueType::Json),

@@ -5,7 +5,6 @@ use millrace_operator_api::ports::{LoadRequest, SmallResult};
 use millrace_operator_api::{PortError, PortErrorKind};
 
 use super::keys::{self, Key};
-use super::load::UNIQUE_VIOLATION;
 use super::parents::Reference;
 use super::references;
 use super::refusal::{RuleOf, named, reason};
@@ -149,9 +148,6 @@ impl Writing<'_> {
             match done {
                 Ok(done) => written = written.and(done),
                 Err(_) if !piece.is_one_row() => pieces.split(piece),
-                Err(error) if self.request.ends_at_held_key && error.code.as_deref() == Some(UNIQUE_VIOLATION) => {
-                    return Err(error);
-                }
                 Err(error) => {
                     // Which row waits for this one is known while it is there.
                     let next = self.let_next_in(piece.first, nulls).await?;

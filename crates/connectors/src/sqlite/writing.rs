@@ -105,7 +105,6 @@ impl Writing<'_> {
             match done {
                 Ok(done) => written = written.and(done),
                 Err(_) if !piece.is_one_row() => pieces.split(piece),
-                Err(error) if self.request.ends_at_held_key && says_of_key(&error) => return Err(error),
                 Err(error) => {
                     self.refuse(connection, piece.first, &error, rejects).await?;
                     refused.push(piece.first);
@@ -261,10 +260,6 @@ const HAS_KEY: &str = "has a key that is there already";
 
 fn rule_of(error: &PortError) -> Option<(&'static str, &'static str)> {
     RULES.into_iter().find(|(code, _)| error.code.as_deref() == Some(code))
-}
-
-fn says_of_key(error: &PortError) -> bool {
-    rule_of(error).is_some_and(|(_, said)| said == HAS_KEY)
 }
 
 /// A row breaks a rule of the table.

@@ -279,7 +279,6 @@ pub fn again(request: &LoadRequest) -> LoadRequest {
         expected_rows: request.expected_rows,
         late_before: request.late_before.clone(),
         null_is_newest: request.null_is_newest,
-        ends_at_held_key: request.ends_at_held_key,
         work: request.work.clone(),
     }
 }

@@ -178,9 +178,6 @@ pub struct LoadRequest {
     /// Of an upsert with an order key: an incoming row where it is NULL or an empty text is what the source holds now, not
     /// its oldest state, and overwrites the row with its keys.
     pub null_is_newest: bool,
-    /// Of an upsert: a row whose unique key, one that the upsert does not go by, another row has ends the load, however many
-    /// rows may be refused. Whoever asks for it can take such rows away, and loads again.
-    pub ends_at_held_key: bool,
     pub work: WorkId,
 }
 
@@ -211,7 +208,6 @@ impl LoadRequest {
             expected_rows: None,
             late_before: None,
             null_is_newest: false,
-            ends_at_held_key: false,
             work,
         }
     }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use millrace_operator_api::TaskContext;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::{NewColumn, Ports, TableName, ValueType};
-use millrace_operators::parts::copying::deletes::{Moment, Reconciling};
+use millrace_operators::parts::copying::deletes::Reconciling;
 use serde_json::{Value, json};
 
 use super::databases::{Database, Kind, run, run_try};
@@ -45,7 +45,6 @@ async fn a_row_that_came_in_after_the_keys_were_read_stays() -> Result<()> {
             keys: vec![NewColumn { name: "id".to_owned(), type_name: "bigint".to_owned(), is_nullable: false }],
             field: Some("at".to_owned()),
             work: work(generation),
-            moment: Moment::AfterLoad,
         };
         // While the keys are read another copy brings a new row, and one that was deleted and made again.
         let overlapping = async {

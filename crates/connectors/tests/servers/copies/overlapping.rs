@@ -5,9 +5,9 @@ use millrace_testkit::wait_until;
 use serde_json::{Value, json};
 
 use super::TARGETS;
-use super::databases::{Database, Kind, run};
+use super::databases::{Database, Kind};
 use super::mended::left_behind;
-use crate::tasks::{PATIENCE, Task, operate};
+use crate::tasks::{PATIENCE, Task};
 use crate::world::{World, some};
 
 /// Nobody reads a table past it.
@@ -234,70 +234,6 @@ async fn keys_that_were_changed_on_their_way_are_changed_alike_to_be_compared() 
             "{kind:?}: by both parts of the key"
         );
         source.run("INSERT INTO visits VALUES ('a@x', '2024-01-01 09:00:00', 1)").await?;
-    }
-    Ok(())
-}
-
-/// Somebody was deleted and made again under one address: it is free once the one who is gone is gone here, too.
-#[tokio::test]
-async fn a_row_comes_in_that_has_the_unique_key_of_one_that_is_gone() -> Result<()> {
-    let world = World::start().await?;
-    let source = Database::start(&world, Kind::Postgres, "source").await?;
-    for (generation, kind) in [(10, Kind::Postgres), (20, Kind::Lite)] {
-        source
-            .run(
-                "DROP TABLE IF EXISTS people; CREATE TABLE people (id int PRIMARY KEY, mail varchar(40), at timestamp); \
-                 INSERT INTO people VALUES (1, 'a@x', '2024-01-01'), (2, 'b@x', '2024-01-01')",
-            )
-            .await?;
-        let target = Database::start(&world, kind, "target").await?;
-        let place = target.place("people");
-        target
-            .run(&format!("CREATE TABLE {place} (id int PRIMARY KEY, mail varchar(40) UNIQUE, at timestamp)"))
-            .await?;
-        let found = async || target.rows(&format!("SELECT id, mail FROM {place} ORDER BY id")).await;
-        let load = |options: &[&str]| {
-            let mut load = json!({
-                "warehouse_conn_id": target.conn_id, "sql_conn_id": source.conn_id, "table": "people", "upsert_keys": "id",
-                "query": "SELECT id, mail, at FROM people", "copy_options": options,
-                "delete_missing": {"sql_conn_id": source.conn_id, "query": "SELECT id FROM people"},
-            });
-            if target.schema == "dw" {
-                load["schema"] = json!("dw");
-            }
-            load
-        };
-        operate(&world, generation, "upsert", load(&["csv"])).await?;
-        source.run("DELETE FROM people WHERE id = 2; INSERT INTO people VALUES (3, 'b@x', '2024-01-02')").await?;
-        let loaded = operate(&world, generation + 1, "upsert", load(&["csv"])).await?;
-        let counts =
-            |loaded: &Value| ["rows_inserted", "rows_deleted", "rows_rejected"].map(|name| loaded[name].as_u64());
-        assert_eq!(counts(&loaded), [Some(1), Some(1), Some(0)], "{kind:?}: {loaded}");
-        assert_eq!(found().await?, [some(&["1", "a@x"]), some(&["3", "b@x"])], "{kind:?}");
-
-        // One whose address somebody has who stays is refused, and no other.
-        source
-            .run("DELETE FROM people WHERE id = 3; INSERT INTO people VALUES (4, 'b@x', '2024-01-03'), (5, 'a@x', '2024-01-03')")
-            .await?;
-        let error = operate(&world, generation + 2, "upsert", load(&["csv"])).await.unwrap_err().to_string();
-        assert!(error.contains("has a key that is there already"), "{kind:?}: {error}");
-        let loaded = operate(&world, generation + 3, "upsert", load(&["csv", "maxerror 2"])).await?;
-        assert_eq!(counts(&loaded)[2], Some(1), "{kind:?}: {loaded}");
-        assert_eq!(found().await?, [some(&["1", "a@x"]), some(&["4", "b@x"])], "{kind:?}");
-
-        source.run("DELETE FROM people WHERE id > 3; INSERT INTO people VALUES (6, 'b@x', '2024-01-04')").await?;
-        let copy = json!({
-            "source_conn_id": source.conn_id, "target_conn_id": target.conn_id,
-            "tables": {
-                "source": "public.people", "target": format!("{}.people", target.schema), "primary_key": "id",
-                "sync_mode": "incremental_sync", "incremental_field": "at", "deletes": "reconcile",
-            },
-        });
-        let copied = run(&world, generation + 4, copy).await?;
-        let copied = copied.get("tables").and_then(|tables| tables.get(0)).unwrap_or(&copied);
-        assert_eq!(copied["rows_deleted"], json!(1), "{kind:?}: {copied}");
-        assert_eq!(found().await?, [some(&["1", "a@x"]), some(&["6", "b@x"])], "{kind:?}");
-        assert_eq!(left_behind(&target).await?, 0, "{kind:?}");
     }
     Ok(())
 }

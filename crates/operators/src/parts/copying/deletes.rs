@@ -3,9 +3,6 @@
 //! Copies may overlap. So the keys of the target are noted down first, then the source's keys are read, and only rows that
 //! were noted down and have not changed since are deleted: a row that came in meanwhile is nobody's to delete, though the
 //! keys that were read do not have it.
-//!
-//! That is done after the load, whose rows are among both then. Only where one of them can't come in because a row that is there
-//! has its unique key, as when somebody was deleted and made again under one address, it is done before, too.
 
 use std::future::Future;
 
@@ -23,16 +20,6 @@ pub fn tell_deleted(context: &TaskContext, deleted: u64) {
     });
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    BeforeLoad,
-    AfterLoad,
-}
-
-/// What is said before rows are deleted so that others can come in.
-pub const MAKING_ROOM: &str = "a row that comes in has a unique key of a row that is there: rows that the source has no more are \
-                               deleted first, and the load begins anew";
-
 pub struct Reconciling<'a> {
     pub context: &'a TaskContext,
     pub warehouse: &'a dyn Warehouse,
@@ -42,7 +29,6 @@ pub struct Reconciling<'a> {
     /// The target's column that says when a row was changed.
     pub field: Option<String>,
     pub work: WorkId,
-    pub moment: Moment,
 }
 
 /// Named alike by every try, so that each drops what an earlier one left, and by no other run: the target's keys, and the
@@ -96,9 +82,8 @@ impl Reconciling<'_> {
         read: impl Future<Output = Result<RowStream, TaskError>> + Send,
     ) -> Result<(Option<u64>, u64), TaskError> {
         // Keys are read anew by every try: those of an earlier one are too old to delete by.
-        let moment = if self.moment == Moment::BeforeLoad { ":before" } else { "" };
         let work = WorkId {
-            task_id: TaskId::new_unchecked(format!("{}:{}{moment}", self.work.task_id, self.context.try_number)),
+            task_id: TaskId::new_unchecked(format!("{}:{}", self.work.task_id, self.context.try_number)),
             ..self.work.clone()
         };
         self.warehouse.execute(&self.note_down(known, keys), false, &work).await?;
@@ -123,10 +108,6 @@ impl Reconciling<'_> {
         // Hashed at the source, or told by another clock: then every row would be taken for one that is gone.
         let answers = self.warehouse.execute(&[self.find_common(keys)], true, &work).await?;
         if answers.first().and_then(|answer| answer.rows.first()?.first()?.as_deref()) != Some("1") {
-            // The load may bring the first that is in both.
-            if self.moment == Moment::BeforeLoad {
-                return Ok((loaded.rows_read, 0));
-            }
             return Err(TaskError::Fail(format!(
                 "none of the keys that the source gives is in {}, so every row would be deleted; the keys must be read as \
                  they are loaded",

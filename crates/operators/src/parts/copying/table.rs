@@ -1,29 +1,32 @@
 //! One table, from its source into its target.
 
 mod deleting;
-mod loading;
 mod reading;
 mod staged;
 mod target;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use futures::TryStreamExt;
+use futures::future::{Either, select};
 use millrace_model::ids::TaskId;
 use millrace_model::ledger::{RowsRead, RowsWritten, WriteMethod};
-use millrace_operator_api::ports::{CheckResult, LoadReport, SourceColumn, SqlSource, Warehouse};
+use millrace_operator_api::ports::{
+    CheckResult, CsvFormat, LoadMethod, LoadReport, LoadRequest, LoadRows, SourceColumn, SqlSource, Warehouse,
+};
 use millrace_operator_api::{TaskContext, TaskError, WorkId};
 use serde_json::{Value, json};
 
 use super::checksum::Summing;
-use super::config::{Deletes, SyncMode, TablePlan};
+use super::config::{Deletes, IncrementalNulls, SyncMode, TablePlan};
 use super::convert::Converter;
-use super::deletes::{Moment, forget_earlier, work_of_keys};
+use super::deletes::{forget_earlier, work_of_keys};
 use super::select::Question;
-use super::staging::StagingPlace;
+use super::staging::{StagingPlace, look_ahead, without_empty_bytes};
 use super::{verify, watermark, written};
 use crate::parts::checks;
 use crate::parts::loads::loading::tell_what_the_table_did;
@@ -33,8 +36,7 @@ use crate::parts::reads::incremental::{Narrowed, check_replica_lag};
 use crate::parts::reads::treatment::{HashKey, Rendered};
 use crate::parts::report::Expected;
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
-use loading::Loaded;
-use reading::{Found, lock};
+use reading::{Found, Reading, lock};
 
 /// What all tables of a task have in common.
 pub struct Job {
@@ -182,7 +184,7 @@ impl TableCopying<'_> {
 
         let narrowed = self.narrowed(&meeting, &question, from.as_deref())?;
         let bounds = Bounds { until: until.as_deref(), late_before: self.late_before(&meeting, from.as_deref()) };
-        let Loaded { report, reading, removed } = self.load(&meeting, &question, &narrowed, bounds).await?;
+        let (report, reading) = self.load(&meeting, &question, &narrowed, bounds).await?;
         let (rows, bytes, sum) = lock(&reading).finish();
         let lowest = lock(&reading).converter.lowest();
         let highest = lock(&reading).converter.highest();
@@ -199,7 +201,7 @@ impl TableCopying<'_> {
             Deletes::Keep => None,
             // Of a part of the rows nothing can be said about the others.
             Deletes::Reconcile if job.limit.is_some() => None,
-            Deletes::Reconcile => Some(removed + self.reconcile(&meeting, Moment::AfterLoad).await?),
+            Deletes::Reconcile => Some(self.reconcile(&meeting).await?),
         };
         let keys = meeting.target_names(&plan.primary_key);
         let copied = verify::Copied {
@@ -359,6 +361,81 @@ impl TableCopying<'_> {
                 rows.map_or_else(|| "an unknown number of".to_owned(), |rows| rows.to_string())
             ))),
         }
+    }
+
+    async fn load(
+        &self,
+        meeting: &Meeting,
+        question: &Question,
+        narrowed: &Narrowed,
+        bounds: Bounds<'_>,
+    ) -> Result<(LoadReport, Arc<Mutex<Reading>>), TaskError> {
+        let (job, plan) = (self.job, self.plan);
+        let expected = Expected::default();
+        let (rows, reading) = unless_cancelled(self.context, self.open(meeting, narrowed, expected.clone())).await?;
+        let method = match (&plan.incremental_field, plan.sync_mode) {
+            (Some(field), SyncMode::IncrementalSync) => LoadMethod::Upsert {
+                keys: meeting.target_names(&plan.primary_key),
+                order_key: meeting.target_name(field),
+            },
+            _ => LoadMethod::Replace,
+        };
+        let request = |rows, format| LoadRequest {
+            columns: Some(meeting.names.clone()),
+            show_values: job.show_values,
+            known_by: meeting.target_names(&plan.primary_key),
+            unique_by: self.unique_by(meeting),
+            format: CsvFormat { max_error: plan.max_error, ..format },
+            quarantine: plan.quarantine.clone(),
+            also: bounds
+                .until
+                .map(|until| watermark::keep(&*job.warehouse, plan, &job.source_conn_id, self.context, until))
+                .unwrap_or_default(),
+            late_before: bounds.late_before.clone(),
+            // Whoever takes the value away from a row has changed it.
+            null_is_newest: plan.incremental_nulls == IncrementalNulls::Read,
+            ..LoadRequest::new(plan.target.clone(), method.clone(), rows, self.work())
+        };
+        self.context.info(format!("{} ({})", self.at("copy"), plan.sync_mode.name()));
+        let counting = self.count(question, &expected, false);
+        let staging = self.staging(meeting, question).await?;
+        let told = |error| TaskError::from(rejected::of_a_rule(error, plan.max_error, "max_error"));
+        // Not dropped when the stop is asked for: the warehouse sees the stop itself and has to undo what it began.
+        let loading = Box::pin(async {
+            let (staging, rows) = match staging {
+                Some(staging) => {
+                    let (rows, are_few) = look_ahead(rows, job.direct_rows).await?;
+                    (Some(staging).filter(|_| !are_few), rows)
+                }
+                None => (None, rows),
+            };
+            let Some(staging) = staging else {
+                let loaded = job.warehouse.load(request(LoadRows::direct(rows), CsvFormat::default())).await;
+                return loaded.map_err(told);
+            };
+            let work = self.work();
+            staging.clear(&work).await?;
+            let loaded = async {
+                let files = staging.put(self.context, &work, without_empty_bytes(rows)).await?;
+                self.checkpoint("stage", format!("{} files for COPY", files.rows.objects.len()));
+                job.warehouse.load(request(LoadRows::Objects(files.rows), files.format)).await.map_err(told)
+            };
+            let loaded = loaded.await;
+            if let Err(error) = staging.clear(&work).await {
+                self.context.warning(error.to_string());
+            }
+            loaded
+        });
+        let report = match select(loading, pin!(counting)).await {
+            Either::Left((report, _)) => report,
+            Either::Right(((), loading)) => loading.await,
+        };
+        let report = report.map_err(|error| match lock(&reading).error.take() {
+            Some(cause) => while_doing(&self.at("read"), cause),
+            None => while_doing(&self.at("load"), error),
+        })?;
+        lock(&reading).leaps.tell(self.context);
+        Ok((report, reading))
     }
 
     fn written(&self, meeting: &Meeting) -> RowsWritten {

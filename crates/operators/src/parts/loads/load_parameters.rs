@@ -103,11 +103,10 @@ pub struct LoadParameters {
     /// Which of them stays: `desc`, the highest, always; it need not be said.
     #[serde(default)]
     order: Option<Order>,
-    /// With `upsert`: rows that the source has no more are deleted after the load, and where one has the unique key of a row that
-    /// comes in, before it, too. All keys of the source are read by `query` (the columns of `upsert_keys`, in their order) over
-    /// `sql_conn_id`; rows of the table that were there before and have a key that is not among them go. Keys that the extract
-    /// hashed or moved to UTC need its `columns`, `hash_conn_id` and `source_timezone` here, too. Only for a table that no other
-    /// source fills.
+    /// With `upsert`: rows that the source has no more are deleted after the load. All keys of the source are read by
+    /// `query` (the columns of `upsert_keys`, in their order) over `sql_conn_id`; rows of the table that were there before
+    /// and have a key that is not among them go. Keys that the extract hashed or moved to UTC need its `columns`,
+    /// `hash_conn_id` and `source_timezone` here, too. Only for a table that no other source fills.
     #[serde(default)]
     delete_missing: Option<DeleteMissing>,
     /// Options of COPY: `csv`, `parquet`, `gzip`, `ignoreheader 1`, `delimiter ';'`, `null as '\N'`, `emptyasnull`,

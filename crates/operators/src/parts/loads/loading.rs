@@ -21,7 +21,7 @@ use millrace_operator_api::ports::{
 use millrace_operator_api::{Outcome, PortError, TaskContext, TaskError};
 use serde_json::{Value, json};
 
-use crate::parts::copying::deletes::{MAKING_ROOM, Moment, forget_earlier, work_of_keys};
+use crate::parts::copying::deletes::{forget_earlier, work_of_keys};
 use crate::parts::files::mark::{self, Marks};
 use crate::parts::loads::copy_options::{self, CopyOptions};
 use crate::parts::loads::drift::{SchemaDrift, Settled};
@@ -94,14 +94,6 @@ pub struct Handed {
 struct Prepared {
     rows: LoadRows,
     format: CsvFormat,
-    known: Known,
-    leaps: Option<Leaps>,
-    /// What ended the reading: a warehouse puts it in words of its own.
-    read_error: Option<Arc<Mutex<Option<PortError>>>>,
-}
-
-/// What is known of the rows beside themselves.
-struct Known {
     settled: Option<Settled>,
     /// How many were written to the files, where that is known.
     written: Option<u64>,
@@ -111,6 +103,9 @@ struct Known {
     files: usize,
     /// What was read, where it comes straight from a database.
     read: Option<RowsRead>,
+    leaps: Option<Leaps>,
+    /// What ended the reading: a warehouse puts it in words of its own.
+    read_error: Option<Arc<Mutex<Option<PortError>>>>,
 }
 
 pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, TaskError> {
@@ -121,18 +116,41 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         let work = work_of_keys(&context.work);
         forget_earlier(context, warehouse.as_ref(), &loading.target, &work).await;
     }
-    let (mut known, mut loaded) =
-        try_once(context, warehouse.as_ref(), &loading, loading.delete_missing.is_some()).await?;
-    let mut removed = 0;
-    if loading.delete_missing.is_some() && loaded.as_ref().is_err_and(rejected::is_held_key) {
-        context.info(MAKING_ROOM);
-        let before = (known.settled.as_ref(), Moment::BeforeLoad);
-        removed = deleting::delete_missing(context, warehouse.as_ref(), &loading, before).await?.unwrap_or(0);
-        (known, loaded) = try_once(context, warehouse.as_ref(), &loading, false).await?;
+    let prepared = match &loading.direct {
+        Some(direct) => direct::prepare(context, warehouse.as_ref(), &loading, direct).await?,
+        None => prepare(context, warehouse.as_ref(), &loading).await?,
+    };
+    let Prepared { rows, format, settled, written, label, bytes, files, read, leaps, read_error } = prepared;
+    if warehouse.engine() == "redshift" && loading.direct.is_none() {
+        warn_of_empty_bytes(context, &format.kind, settled.as_ref());
     }
-    let Known { settled, written, label, bytes, files, read } = known;
-    let report = loaded
-        .map_err(|error| while_doing(&format!("loading {label} into {}", loading.target), told(&loading, error)))?;
+    announce(context, &loading, &label, (files, bytes));
+    let request = LoadRequest {
+        columns: settled.as_ref().map(|settled| settled.columns.clone()),
+        ignored: settled.as_ref().map(|settled| settled.ignored.clone()).unwrap_or_default(),
+        types: settled.as_ref().map(|settled| settled.types.clone()).unwrap_or_default(),
+        texts_are_utc: loading.files_in_utc,
+        format,
+        expected_rows: written,
+        late_before: late::before(&loading),
+        quarantine: loading.quarantine.clone(),
+        show_values: loading.show_values,
+        ..LoadRequest::new(loading.target.clone(), loading.method.clone(), rows, context.work.clone())
+    };
+    if context.cancel.is_cancelled() {
+        return Err(TaskError::Cancelled(context.cancel.cancelled().await));
+    }
+    // Not dropped when the stop is asked for: the warehouse sees the stop itself and has to undo what it began.
+    let report = warehouse.load(request).await.map_err(|error| {
+        let cause = read_error.and_then(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner).take());
+        match cause {
+            Some(cause) => while_doing(&format!("reading {label}"), cause),
+            None => while_doing(&format!("loading {label} into {}", loading.target), told(&loading, error)),
+        }
+    })?;
+    if let Some(leaps) = leaps {
+        leaps.tell(context);
+    }
     let bytes = bytes.or(report.bytes);
     if copy_options::loads_nothing(&loading.options.format) {
         return Ok(checked(context, &loading, &label, (files, bytes), report, started_at));
@@ -153,58 +171,16 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     tell(context, &loading, &report);
     late::tell(context, &loading, &label, report.rows_late, started_at);
     compare(&loading, &report, written)?;
-    let after = (settled.as_ref(), Moment::AfterLoad);
-    let deleted = deleting::delete_missing(context, warehouse.as_ref(), &loading, after).await?;
-    let deleted = deleted.map(|deleted| deleted + removed).or(report.rows_deleted);
+    let deleted = match &loading.delete_missing {
+        Some(missing) => {
+            let settled = settled.as_ref();
+            Some(deleting::delete_missing(context, warehouse.as_ref(), &loading, (missing, settled)).await?)
+        }
+        None => report.rows_deleted,
+    };
     let differences = settled.map(|settled| settled.differences).unwrap_or_default();
     let report = LoadReport { rows_deleted: deleted, ..report };
     Ok(Outcome::with(result_of(&report, files, bytes, &differences)))
-}
-
-/// The inner error is that of the warehouse.
-async fn try_once(
-    context: &TaskContext,
-    warehouse: &dyn Warehouse,
-    loading: &Loading,
-    ends_at_held_key: bool,
-) -> Result<(Known, Result<LoadReport, PortError>), TaskError> {
-    let prepared = match &loading.direct {
-        Some(direct) => direct::prepare(context, warehouse, loading, direct).await?,
-        None => prepare(context, warehouse, loading).await?,
-    };
-    let Prepared { rows, format, known, leaps, read_error } = prepared;
-    let settled = known.settled.as_ref();
-    if warehouse.engine() == "redshift" && loading.direct.is_none() {
-        warn_of_empty_bytes(context, &format.kind, settled);
-    }
-    announce(context, loading, &known.label, (known.files, known.bytes));
-    let request = LoadRequest {
-        columns: settled.map(|settled| settled.columns.clone()),
-        ignored: settled.map(|settled| settled.ignored.clone()).unwrap_or_default(),
-        types: settled.map(|settled| settled.types.clone()).unwrap_or_default(),
-        texts_are_utc: loading.files_in_utc,
-        format,
-        expected_rows: known.written,
-        late_before: late::before(loading),
-        quarantine: loading.quarantine.clone(),
-        show_values: loading.show_values,
-        ends_at_held_key,
-        ..LoadRequest::new(loading.target.clone(), loading.method.clone(), rows, context.work.clone())
-    };
-    if context.cancel.is_cancelled() {
-        return Err(TaskError::Cancelled(context.cancel.cancelled().await));
-    }
-    // Not dropped when the stop is asked for: the warehouse sees the stop itself and has to undo what it began.
-    let loaded = warehouse.load(request).await;
-    if loaded.is_err()
-        && let Some(cause) = read_error.and_then(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner).take())
-    {
-        return Err(while_doing(&format!("reading {}", known.label), cause));
-    }
-    if let Some(leaps) = leaps.filter(|_| loaded.is_ok()) {
-        leaps.tell(context);
-    }
-    Ok((known, loaded))
 }
 
 /// Nothing was loaded, and nobody is to take it for a load.
@@ -296,20 +272,18 @@ async fn prepare(context: &TaskContext, warehouse: &dyn Warehouse, loading: &Loa
     let handed = loading.handed.as_ref().and_then(|handed| handed.object.rows);
     let written: Option<u64> = handed.or_else(|| marks.iter().map(|marks| marks.rows).sum::<Option<u64>>());
     Ok(Prepared {
-        known: Known {
-            label: source_label(loading, &objects),
-            files: objects.len(),
-            bytes: Some(bytes),
-            settled,
-            written,
-            read: None,
-        },
+        label: source_label(loading, &objects),
+        files: objects.len(),
+        bytes: Some(bytes),
         rows: LoadRows::Objects(ObjectRows {
             objects,
             store: Arc::clone(&store),
             manifest_prefix: (loading.bucket.clone(), format!("_millrace/{}/", context.work.short_hash())),
         }),
         format,
+        settled,
+        written,
+        read: None,
         leaps: None,
         read_error: None,
     })

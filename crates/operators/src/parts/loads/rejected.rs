@@ -39,12 +39,6 @@ pub fn of_a_rule(error: PortError, max_error: u32, allowed_by: &str) -> PortErro
     PortError { message, ..error }
 }
 
-/// A row has a unique key that another row has.
-pub fn is_held_key(error: &PortError) -> bool {
-    // PostgreSQL's code, and SQLite's of a primary key, a unique one and a row id.
-    matches!(error.code.as_deref(), Some("23505" | "1555" | "2067" | "2579"))
-}
-
 /// Of SQLSTATE the class of integrity, and of SQLite's codes the low byte.
 fn is_rule(code: &str) -> bool {
     const CONSTRAINT: u32 = 19;

@@ -5,13 +5,13 @@ use millrace_operator_api::TaskError;
 use millrace_operator_api::ports::{NewColumn, RowStream, SourceColumn};
 
 use super::{Meeting, TableCopying};
-use crate::parts::copying::deletes::{Moment, Reconciling, tell_deleted, work_of_keys};
+use crate::parts::copying::deletes::{Reconciling, tell_deleted, work_of_keys};
 use crate::parts::copying::select::Question;
 use crate::parts::report::{ledger_entry, while_doing};
 
 impl TableCopying<'_> {
-    /// Deletes them.
-    pub(super) async fn reconcile(&self, meeting: &Meeting, moment: Moment) -> Result<u64, TaskError> {
+    /// Deletes them. After the load: what came in by it is among the keys.
+    pub(super) async fn reconcile(&self, meeting: &Meeting) -> Result<u64, TaskError> {
         let (job, plan) = (self.job, self.plan);
         let started_at = self.context.clock.now();
         let is_key = |column: &SourceColumn| plan.primary_key.contains(&column.name);
@@ -36,7 +36,6 @@ impl TableCopying<'_> {
             keys,
             field: plan.incremental_field.as_ref().and_then(|field| meeting.target_name(field)),
             work: work_of_keys(&self.work()),
-            moment,
         };
         let attempted = self.at("reconcile");
         let question = Question {

@@ -97,6 +97,7 @@ impl TableCopying<'_> {
         if !alterations.is_empty() && !job.dry_run {
             let altered = job.warehouse.alter_table(&plan.target, &alterations).await;
             altered.map_err(|error| while_doing(&self.at("ensure_table"), error))?;
+            self.context.info(format!("{}: {}", self.at("ensure_table"), meeting.changes.join("; ")));
         }
         Ok(meeting)
     }

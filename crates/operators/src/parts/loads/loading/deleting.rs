@@ -1,23 +1,22 @@
-//! Beside an upsert: rows that the source has no more, found by comparing all keys.
+//! After an upsert: rows that the source has no more, found by comparing all keys.
 
 use millrace_operator_api::ports::{LoadMethod, NewColumn, RowStream, SourceColumn, ValueType, Warehouse};
 use millrace_operator_api::{TaskContext, TaskError};
 
-use super::{Loading, target_label};
+use super::{Loading, Missing, target_label};
 use crate::parts::column_name::{find, position};
-use crate::parts::copying::deletes::{Moment, Reconciling, tell_deleted, work_of_keys};
+use crate::parts::copying::deletes::{Reconciling, tell_deleted, work_of_keys};
 use crate::parts::loads::drift::Settled;
 use crate::parts::reads::treatment::{HASH_LENGTH, HashKey, Rendered, ZeroDates};
 use crate::parts::report::{ledger_entry, query_label, while_doing};
 
-/// Deletes them and says how many there were. `None` where none is to go.
+/// Deletes them and says how many there were.
 pub async fn delete_missing(
     context: &TaskContext,
     warehouse: &dyn Warehouse,
     loading: &Loading,
-    (settled, moment): (Option<&Settled>, Moment),
-) -> Result<Option<u64>, TaskError> {
-    let Some(missing) = &loading.delete_missing else { return Ok(None) };
+    (missing, settled): (&Missing, Option<&Settled>),
+) -> Result<u64, TaskError> {
     let LoadMethod::Upsert { keys, order_key } = &loading.method else {
         return Err(TaskError::Fail("delete_missing has a meaning with an upsert only".to_owned()));
     };
@@ -39,7 +38,6 @@ pub async fn delete_missing(
         keys: columns,
         field: order_key.as_ref().and_then(|name| find(&known, name)).map(|column| column.name.clone()),
         work: work_of_keys(&context.work),
-        moment,
     };
     let source = context.ports.source(context, &missing.keys.conn_id).await?;
     let key = match &missing.hash_conn_id {
@@ -61,7 +59,7 @@ pub async fn delete_missing(
     context.reporter.ledger(entry);
     tell_deleted(context, deleted);
     context.checkpoint("reconcile", format!("{deleted} rows that the source has no more were deleted"));
-    Ok(Some(deleted))
+    Ok(deleted)
 }
 
 /// By another column, or in another order, every row of the table would be taken for one that is gone.

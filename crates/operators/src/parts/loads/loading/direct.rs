@@ -8,7 +8,7 @@ use millrace_model::ledger::RowsRead;
 use millrace_operator_api::ports::{LoadMethod, LoadRows, RowStream, SourceColumn, Warehouse};
 use millrace_operator_api::{TaskContext, TaskError};
 
-use super::{Direct, Known, Loading, Prepared, target_label, telling_apart};
+use super::{Direct, Loading, Prepared, target_label, telling_apart};
 use crate::parts::column_name::{find, position};
 use crate::parts::loads::file_columns::{self, FileColumns};
 use crate::parts::reads::clocks::{self, Change};
@@ -68,14 +68,12 @@ pub async fn prepare(
     Ok(Prepared {
         rows: LoadRows::direct(rows),
         format: loading.options.format.clone(),
-        known: Known {
-            settled,
-            written: None,
-            label,
-            bytes: None,
-            files: 0,
-            read: Some(RowsRead { conn_id: conn_id.clone(), query: query.clone(), changed, ..RowsRead::default() }),
-        },
+        settled,
+        written: None,
+        label,
+        bytes: None,
+        files: 0,
+        read: Some(RowsRead { conn_id: conn_id.clone(), query: query.clone(), changed, ..RowsRead::default() }),
         leaps: Some(leaps),
         read_error: Some(error),
     })
