@@ -237,6 +237,8 @@ mod tests {
             ("timestamp without time zone", "-infinity"),
             ("date", "2-Jan-2024"),
             ("date", "2024/1/2"),
+            ("date", "31/Jan/2024"),
+            ("timestamp without time zone", "Jan 31, 2024, 10:20:30 AM"),
             ("timestamp with time zone", "Tue Jan  2 10:00:00 UTC 2024"),
             ("timestamp without time zone", "Tue Jan  2 10:00:00 UTC 2024"),
             ("timestamp with time zone", "2024-01-02 10:00 Etc/GMT+9"),

@@ -159,7 +159,7 @@ fn write_short(field: &Field, out: &mut String) -> Result<(), String> {
         Field::Decimal(value) => write!(out, "{}", decimal(value)?),
         Field::Date(days) => {
             let day = NaiveDate::from_epoch_days(*days).ok_or("the date is out of range")?;
-            write!(out, "{day}")
+            write!(out, "{}", without_plus(&day.to_string()))
         }
         Field::TimeMillis(millis) => write!(out, "{}", time(i64::from(*millis) * 1000)?),
         Field::TimeMicros(micros) => write!(out, "{}", time(*micros)?),
@@ -213,7 +213,13 @@ fn time(micros: i64) -> Result<String, String> {
 
 fn timestamp(micros: i64) -> Result<String, String> {
     let moment = DateTime::from_timestamp_micros(micros).ok_or("the timestamp is out of range")?;
-    Ok(without_zeros(moment.naive_utc().format("%Y-%m-%d %H:%M:%S%.6f").to_string()))
+    let text = moment.naive_utc().format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+    Ok(without_zeros(without_plus(&text).to_owned()))
+}
+
+/// As databases write years beyond 9999, which chrono writes with a sign.
+fn without_plus(text: &str) -> &str {
+    text.strip_prefix('+').unwrap_or(text)
 }
 
 fn without_zeros(text: String) -> String {
@@ -247,6 +253,8 @@ mod tests {
             (Field::Bytes(ByteArray::from(vec![0, 255])), "00ff"),
             (Field::Date(-719_162), "0001-01-01"),
             (Field::Date(2_932_896), "9999-12-31"),
+            (Field::Date(2_932_897), "10000-01-01"),
+            (Field::TimestampMicros(253_402_300_800_000_000), "10000-01-01 00:00:00"),
             (Field::TimeMicros(86_399_999_999), "23:59:59.999999"),
             (Field::TimestampMicros(-1), "1969-12-31 23:59:59.999999"),
             (Field::TimestampMicros(0), "1970-01-01 00:00:00"),

@@ -135,7 +135,9 @@ impl Writing<'_> {
     /// `nulls` of the key by which rows wait for better ones.
     async fn pieces(&self, rejects: &mut Rejects, nulls: Nulls) -> Result<Written, PortError> {
         let client = self.client;
-        client.batch(&format!("CREATE INDEX ON {STAGING} ({}); ANALYZE {STAGING}", quote(SEQUENCE))).await?;
+        client.batch(&format!("CREATE INDEX ON {STAGING} ({})", quote(SEQUENCE))).await?;
+        self.index_keys().await?;
+        client.batch(&format!("ANALYZE {STAGING}")).await?;
         let mut written = Written { inserted: Some(0), ..Written::default() };
         let mut pieces = Pieces::of(rejects.numbered());
         while let Some(piece) = pieces.pop() {
@@ -159,6 +161,18 @@ impl Writing<'_> {
             }
         }
         Ok(written)
+    }
+
+    /// For whoever looks for the next best row of a key. Keys that no index takes, such as very long ones, do without.
+    async fn index_keys(&self) -> Result<(), PortError> {
+        let Some(upsert) = &self.upsert else { return Ok(()) };
+        let waiting = format!("CREATE INDEX ON {STAGING} ({}) WHERE {} < 0", list(upsert.keys), quote(SEQUENCE));
+        self.client.batch("SAVEPOINT millrace_index").await?;
+        let end = match self.client.batch(&waiting).await {
+            Ok(()) => "RELEASE SAVEPOINT millrace_index",
+            Err(_) => "ROLLBACK TO SAVEPOINT millrace_index; RELEASE SAVEPOINT millrace_index",
+        };
+        self.client.batch(end).await
     }
 
     /// A refused row is as one that did not come: the next best of its key takes its place.

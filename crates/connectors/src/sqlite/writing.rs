@@ -89,6 +89,16 @@ impl Writing<'_> {
         rejects: &mut Rejects,
     ) -> Result<(Written, Vec<u64>), PortError> {
         let file = self.file;
+        if let Some(upsert) = &self.upsert {
+            // For whoever looks for the next best row of a key.
+            let waiting = format!(
+                "CREATE INDEX IF NOT EXISTS temp.millrace_waiting ON {} ({}) WHERE {} < 0",
+                STAGING.trim_start_matches("temp."),
+                list(upsert.keys),
+                quote(SEQUENCE)
+            );
+            file.run(connection, &waiting).await?;
+        }
         let mut written = Written { inserted: Some(0), ..Written::default() };
         let (mut pieces, mut refused) = (Pieces::of(rejects.numbered()), Vec::new());
         while let Some(piece) = pieces.pop() {

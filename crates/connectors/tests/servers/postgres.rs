@@ -377,7 +377,7 @@ async fn what_a_column_would_change_is_refused() -> Result<()> {
         lossy("time", "2024-01-01 10:00:00", "a day before the time"),
         lossy("date", "1/2/24", "write it as 2024-01-31"),
         lossy("date", "20240102T1000", "a time of day"),
-        lossy("timestamptz", "2024-01-02 10:00 CST", "letters behind it that name no zone or several"),
+        lossy("timestamptz", "2024-01-02 10:00 CST", "letters behind it that name no zone"),
         lossy("timestamptz", "99.008", "write it as 2024-01-31 10:20:30.5+09"),
         lossy("timestamp", "Tue Jan 02 10:00:00 2024 PST", "a zone"),
         lossy("interval day", "1 day 10:20:30", "less than a day"),

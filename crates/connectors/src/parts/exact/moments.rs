@@ -89,7 +89,7 @@ impl Moment {
         }
         if found.zone.is_some_and(|zone| !is_utc(zone) && zone.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
             return Some(
-                "has letters behind it that name no zone or several, as CST does; write an offset (+09) or a zone's place \
+                "has letters behind it that name no zone, or not one alone as CST; write an offset (+09) or a zone's place \
                  (Asia/Seoul)"
                     .to_owned(),
             );
@@ -145,7 +145,7 @@ static FORMS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
     let weekday = "(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?[ ]+)?";
     let month = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*";
     let day = format!(
-        r"(?<day>\d{{4,}}(?:-\d\d?-|/\d\d?/|\.\d\d?\.)\d\d?|\d{{8}}|\d\d?[ -]{month}[ -]\d{{4,}}|{month}[ -]\d\d?(?:,[ ]*|[ -])\d{{4,}}|\d{{4,}}-{month}-\d\d?)"
+        r"(?<day>\d{{4,}}(?:-\d\d?-|/\d\d?/|\.\d\d?\.)\d\d?|\d{{8}}|\d\d?[ ./-]{month}[ ./-]\d{{4,}}|{month}[ -]\d\d?(?:,[ ]*|[ -])\d{{4,}}|\d{{4,}}-{month}-\d\d?)"
     );
     let colons = r"\d\d?:\d\d(?::\d\d(?:\.\d*)?)?";
     let half = "(?:[ ]*[ap]m)?";
@@ -154,7 +154,7 @@ static FORMS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
     let zone = format!(r"(?:[ ]*(?<zone>z|[+-]\d\d?(?::?\d\d(?::?\d\d)?)?|{name}))??");
     let era = "(?:[ ]+(?:bc|ad))?";
     [
-        format!(r"^{weekday}{day}(?:[ ]+(?<clock>{colons}{half})|t(?<clock_behind_t>{colons}|\d{{4}}|\d{{6}}(?:\.\d*)?))?{zone}{era}$"),
+        format!(r"^{weekday}{day}(?:,?[ ]+(?<clock>{colons}{half})|t(?<clock_behind_t>{colons}|\d{{4}}|\d{{6}}(?:\.\d*)?))?{zone}{era}$"),
         format!("^(?<clock>{colons}{half}){zone}$"),
         format!(
             r"^{weekday}(?<day>{month}[ ]+\d\d?|\d\d?[ ]+{month})[ ]+(?<clock>{colons})(?:[ ]+(?<zone_before_year>{name}))?[ ]+\d{{4,}}{zone}{era}$"

@@ -106,7 +106,8 @@ pub struct LoadParameters {
     /// With `upsert`: rows that the source has no more are deleted after the load. All keys of the source are read by
     /// `query` (the columns of `upsert_keys`, in their order) over `sql_conn_id`; rows of the table that were there before
     /// and have a key that is not among them go. Keys that the extract hashed or moved to UTC need its `columns`,
-    /// `hash_conn_id` and `source_timezone` here, too. Only for a table that no other source fills.
+    /// `hash_conn_id` and `source_timezone` here, too. Only for a table that no other source fills. A row that comes in with a
+    /// unique key, not that of the upsert, of a row that is to go is refused, or ends the load: nothing goes before all has come.
     #[serde(default)]
     delete_missing: Option<DeleteMissing>,
     /// Options of COPY: `csv`, `parquet`, `gzip`, `ignoreheader 1`, `delimiter ';'`, `null as '\N'`, `emptyasnull`,
@@ -124,7 +125,8 @@ pub struct LoadParameters {
     /// SQLite a row counts as one of them, too, that a CHECK, NOT NULL, a unique key (not that of the upsert, which finds the row
     /// to update) or a reference from or to another table refuses: of two rows that cannot both be there the first one stays.
     /// What a trigger or a deferred rule says ends the load, and so does any rule of a table that refers to itself or has a key
-    /// that can be deferred. A refused row is as one that did not come: of several rows with one key the next best goes in.
+    /// that can be deferred. A refused row is as one that did not come: of several rows with one key the next best goes in; each that
+    /// is refused counts.
     #[serde(default)]
     quarantine: Option<Template<String>>,
     /// NUL bytes in texts, which PostgreSQL and Redshift cannot hold: `refuse` (default) the row, or `remove` them. Files

@@ -21,7 +21,16 @@ pub struct Mend<'a> {
 
 /// Whether some of the values may be such times, or days.
 pub fn has_clocks(values: &[ValueType]) -> bool {
-    values.iter().any(|value| is_clock(value) || is_day(value))
+    values.iter().any(|value| is_clock(value) || is_day(value) || is_hour(value))
+}
+
+/// A time of day without a zone, or an array of them.
+fn is_hour(value: &ValueType) -> bool {
+    match value {
+        ValueType::Time { zoned, .. } => !zoned,
+        ValueType::Array { of } => is_hour(of),
+        _ => false,
+    }
 }
 
 /// A day, or an array of them: its midnight is another moment in every zone.
@@ -48,10 +57,14 @@ pub fn refuse<'a>(
     pairs: impl IntoIterator<Item = Pair<'a>>,
     mend: &Mend<'_>,
 ) -> Result<(), TaskError> {
-    let (mut clocks, mut days) = (Vec::new(), Vec::new());
-    for pair in pairs.into_iter().filter(|pair| is_moment_type(pair.type_name)) {
+    let (mut clocks, mut days, mut hours) = (Vec::new(), Vec::new(), Vec::new());
+    for pair in pairs {
         let named = || format!("{} ({})", pair.name, pair.type_name);
-        if is_clock(pair.value) {
+        if !is_moment_type(pair.type_name) {
+            if is_hour(pair.value) && is_zoned_time_type(pair.type_name) {
+                hours.push(named());
+            }
+        } else if is_clock(pair.value) {
             clocks.push(named());
         } else if is_day(pair.value) {
             days.push(named());
@@ -75,6 +88,13 @@ pub fn refuse<'a>(
             mend.of_days
         ));
     }
+    if !hours.is_empty() {
+        found.push(format!(
+            "{target} wants times with a zone in {}, and the rows give times without one, which would be taken for UTC: say it \
+             in the query ((at || '+09')::timetz AS at), or make the table's column a time without time zone",
+            hours.join(", "),
+        ));
+    }
     if found.is_empty() { Ok(()) } else { Err(TaskError::Fail(found.join(". "))) }
 }
 
@@ -82,6 +102,12 @@ pub fn refuse<'a>(
 pub fn is_moment_type(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name.starts_with("timestamp") && (name.contains("timestamptz") || name.contains(" with time zone"))
+}
+
+fn is_zoned_time_type(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("timetz")
+        || (name.starts_with("time") && name.contains(" with time zone") && !is_moment_type(&name))
 }
 
 #[cfg(test)]
@@ -107,6 +133,11 @@ mod tests {
         };
         assert!(refused(&ValueType::Timestamp { zoned: false }, "timestamptz").contains("UTC, by the clock; or make"));
         assert!(refused(&ValueType::Date, "timestamp with time zone").contains("it is, by the day; or make"));
+        let hour = |zoned| ValueType::Time { beyond_day: false, zoned };
+        assert!(refused(&hour(false), "time(3) with time zone").contains("times with a zone in at (time(3) with"));
+        assert!(refused(&hour(false), "timetz").contains("taken for UTC"));
+        assert_eq!(refused(&hour(true), "timetz"), "");
+        assert_eq!(refused(&hour(false), "time without time zone"), "");
         assert_eq!(refused(&ValueType::Date, "timestamp"), "");
         assert_eq!(refused(&ValueType::TEXT, "timestamptz"), "", "texts are looked at one by one");
     }
