@@ -56,7 +56,7 @@ fn the_basic_copy_needs_no_server() {
     );
     home.ok(&["dags", "test", "fill"]);
     let output = home.ok(&["dags", "test", "data_copy"]);
-    assert!(output.stdout.contains("check passed: checksum of the rows copied: rows2:2:"), "{}", output.stdout);
+    assert!(output.stdout.contains("check passed: checksum of the rows copied: rows3:2:"), "{}", output.stdout);
     assert!(output.stdout.contains("check passed: unique_check(id) = 0"), "{}", output.stdout);
 }
 
