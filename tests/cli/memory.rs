@@ -156,10 +156,6 @@ fn a_long_row_is_held_three_times_at_the_most() {
         ("parquet_lite", load("parquet", "lite", "many", "parquet")),
         ("lite_csv", extract_from("lite", "")),
         ("lite_parquet", extract_from("lite", "format: parquet")),
-        (
-            "lite_five",
-            extract_from("lite", "").replace("* FROM many", &["note FROM many"; 5].join(" UNION ALL SELECT ")),
-        ),
         ("maria_to_pg", table_copy("maria", &of_maria, "pg", "public.of_maria")),
         ("maria_to_lite", table_copy("maria", &of_maria, "lite", "main.of_maria")),
         ("pg_to_pg", table_copy("pg", "public.many", "pg", "public.of_pg")),

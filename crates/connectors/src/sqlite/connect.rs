@@ -16,8 +16,6 @@ use crate::parts::sql::quote;
 use crate::parts::task::TaskHandle;
 
 const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
-/// Rows that are read before they are asked for, however long they are: the thread that reads has one more in its hand.
-const ROWS_AHEAD: usize = 1;
 
 /// Which file, for whom.
 #[derive(Clone)]
@@ -52,7 +50,6 @@ impl SqliteFile {
             .read_only(is_read_only)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
-            .row_buffer_size(ROWS_AHEAD)
             .collation(numbers::NAME, numbers::compare)
             .disable_statement_logging();
         let options = if is_read_only {
