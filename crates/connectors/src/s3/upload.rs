@@ -11,6 +11,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use millrace_operator_api::ports::{ByteStream, PutOptions};
 use millrace_operator_api::{PortError, PortErrorKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use super::failure::explain;
 use super::protection::Protection;
@@ -301,18 +302,23 @@ impl Unfinished {
         self.id = None;
     }
 
+    /// Ends by itself when the wait for it is given up: a task that fails may be stopped at the same moment.
     pub async fn abort(&mut self) {
-        if let Some(id) = self.id.take() {
-            abort(self.client.clone(), self.bucket.clone(), self.key.clone(), id).await;
+        if let Some(aborting) = self.begin_to_abort() {
+            drop(aborting.await);
         }
+    }
+
+    fn begin_to_abort(&mut self) -> Option<JoinHandle<()>> {
+        let id = self.id.take()?;
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        Some(runtime.spawn(abort(self.client.clone(), self.bucket.clone(), self.key.clone(), id)))
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(abort(self.client.clone(), self.bucket.clone(), self.key.clone(), id));
-        }
+        drop(self.begin_to_abort());
     }
 }
 
@@ -329,6 +335,12 @@ async fn abort(client: Client, bucket: String, key: String, id: String) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt;
+    use millrace_operator_api::connection::{Connection, Extra};
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     #[test]
@@ -339,5 +351,38 @@ mod tests {
         let total: u64 = (1..=MOST_PARTS).map(|number| part_size(number) as u64).sum();
         assert!(total >= 5 * 1024 * 1024 * 1024 * 1024, "{total}");
         assert!((1..=MOST_PARTS).all(|number| part_size(number) >= 5 * MIB));
+    }
+
+    /// A task that fails because its source was cut off is often stopped at that moment: the wait for the abort ends, and
+    /// the abort must not.
+    #[tokio::test]
+    async fn an_abort_that_nobody_waits_for_any_more_is_sent() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let extra = serde_json::json!({
+            "endpoint_url": format!("http://{}", server.local_addr().unwrap()), "region_name": "eu-west-1",
+            "aws_access_key_id": "key", "aws_secret_access_key": "secret",
+        });
+        let connection = Connection {
+            conn_id: "lake".to_owned(),
+            conn_type: "aws".to_owned(),
+            host: None,
+            login: None,
+            password: None,
+            port: None,
+            schema: None,
+            extra: Extra(extra.as_object().unwrap().clone()),
+        };
+        let store = super::super::S3Store::open(&connection).await.unwrap();
+        let mut unfinished = Unfinished::new(&store.client, "lake", "nps.csv", "7");
+        assert!(unfinished.abort().now_or_never().is_none(), "nobody has answered");
+        drop(unfinished);
+        let received = async {
+            let (mut socket, _) = server.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            let length = socket.read(&mut head).await.unwrap();
+            String::from_utf8_lossy(&head[..length]).into_owned()
+        };
+        let head = tokio::time::timeout(Duration::from_secs(20), received).await.expect("the abort is sent");
+        assert!(head.starts_with("DELETE /lake/nps.csv?") && head.contains("uploadId=7"), "{head}");
     }
 }
