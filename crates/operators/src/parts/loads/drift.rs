@@ -92,18 +92,17 @@ struct Comparison {
     notes: Vec<String>,
 }
 
-/// Compares, changes the table where the policy says so, and tells the differences. Done twice, or by two tasks at one
-/// time, it does no harm.
+/// Compares with the table as it was described, changes it where the policy says so, and tells the differences. Done twice,
+/// or by two tasks at one time, it does no harm.
 pub async fn settle(
     context: &TaskContext,
     warehouse: &dyn Warehouse,
-    target: &TableName,
+    (target, mut table): (&TableName, Vec<Column>),
     incoming: &[Incoming],
     policy: SchemaDrift,
 ) -> Result<Settled, TaskError> {
     let mut was_altered = false;
     loop {
-        let table = described(warehouse, target, incoming).await?;
         let found = compare(warehouse, &table, incoming, policy);
         if !found.failures.is_empty() {
             return Err(TaskError::Fail(format!(
@@ -121,6 +120,7 @@ pub async fn settle(
                         return Err(while_doing(&format!("changing table {target}"), error));
                     }
                     was_altered = true;
+                    table = now;
                     continue;
                 }
                 Err(error) => return Err(while_doing(&format!("changing table {target}"), error)),

@@ -209,7 +209,7 @@ pub async fn choose(
     let table = described(warehouse, &loading.target, &incoming).await?;
     require_acquaintance(&loading.target, &written, &table)?;
     require_zones(loading, &table, &written, &types)?;
-    let settled = settle(context, warehouse, &loading.target, &incoming, loading.drift).await?;
+    let settled = settle(context, warehouse, (&loading.target, table), &incoming, loading.drift).await?;
     require_keys(&loading.method, &settled.columns, &settled.ignored)?;
     Ok(Some(settled))
 }
