@@ -120,6 +120,16 @@ pub fn has_no_value(row: &str, quoted: &str) -> String {
     format!("COALESCE(CAST({row}.{quoted} AS VARCHAR), '') = ''")
 }
 
+/// Deletes the rows of the target that meet a condition, unless one of staging is the `same` as they are: that one is as good
+/// as never gone, and what refers to it stays.
+pub fn delete_gone(target: &str, condition: &str, staging: &str, same: &str) -> String {
+    format!("DELETE FROM {target} WHERE {}", which_is_gone(condition, staging, same))
+}
+
+pub fn which_is_gone(condition: &str, staging: &str, same: &str) -> String {
+    format!("({condition}) AND NOT EXISTS (SELECT 1 FROM {staging} AS i WHERE {same})")
+}
+
 /// The rows of a staging table, quoted, which are to come in, where others wait for those to be refused.
 pub fn rows_not_waiting(staging: &str) -> String {
     format!("(SELECT * FROM {staging} WHERE {} > 0)", quote(SEQUENCE))

@@ -71,6 +71,25 @@ pub async fn key_of(
     })
 }
 
+/// Answers with a row where a unique rule, of the table or of a part of it, may be broken by two rows with different keys: one
+/// whose columns are not all of the keys and more. Not where a reference of the table to itself takes rows along with one
+/// that goes.
+pub fn rule_beside(target: &TableName, keys: &[String]) -> String {
+    format!(
+        "WITH RECURSIVE tree(oid) AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {} \
+         UNION SELECT i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid) \
+         SELECT 1 FROM pg_index i WHERE i.indrelid IN (SELECT oid FROM tree) AND (i.indisexclusion OR i.indisunique \
+         AND EXISTS (SELECT 1 FROM unnest(ARRAY[{}]) AS w(name) WHERE NOT EXISTS (SELECT 1 \
+         FROM unnest(i.indkey[0:i.indnkeyatts - 1], i.indcollation[0:i.indnkeyatts - 1]) AS k(n, rule) \
+         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n \
+         WHERE a.attname = w.name AND k.rule = a.attcollation))) \
+         AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.contype = 'f' AND k.confdeltype = 'c' \
+         AND k.conrelid IN (SELECT oid FROM tree) AND k.confrelid IN (SELECT oid FROM tree)) LIMIT 1",
+        picks(target, Dialect::Postgres),
+        literals(keys),
+    )
+}
+
 /// Answers with a row where an INSERT or an UPDATE may come to nothing in silence: triggers, rules, or tables that are
 /// elsewhere, of the table or of its parts. True: what keeps a row from being updated may first have changed what it was to
 /// become, as a rule does not.

@@ -314,7 +314,9 @@ impl Loading<'_> {
                 references::judge(&request.target, "replacing all rows", &found)?;
                 deleted = client.query(&format!("DELETE FROM {target}")).await?.rows_affected;
             }
+            let gone = writing.delete_gone().await?;
             let (written, rejects) = writing.write(&self.rejects).await?;
+            let written = gone.and(written);
             let rejects = rejects.as_ref().unwrap_or(&self.rejects);
             require_all_inserted(request, self.staged.rows - rejects.count, written.inserted)?;
             for statement in self.quarantine(rejects).await?.iter().chain(&request.also) {

@@ -10,10 +10,10 @@ use millrace_operator_api::ports::{
 };
 use sqlparser::dialect::PostgreSqlDialect;
 
-use super::load;
+use super::{keys, load};
 use crate::parts::dialect::Dialect;
 use crate::parts::script::{self, units};
-use crate::parts::session::{Session, describe, make_table};
+use crate::parts::session::{Session, ask, describe, make_table};
 use crate::parts::sql;
 use crate::parts::task::TaskHandle;
 use crate::parts::wire::{WireConfig, WireSession, only_asks};
@@ -131,6 +131,16 @@ impl Warehouse for PostgresWarehouse {
 
     fn widened(&self, type_name: &str, value: &ValueType) -> Option<String> {
         room::widened(type_name, value, Dialect::Postgres)
+    }
+
+    fn gone_rows_hinder<'a>(
+        &'a self,
+        table: &'a TableName,
+        keys: &'a [String],
+    ) -> BoxFuture<'a, Result<bool, PortError>> {
+        Box::pin(
+            async move { Ok(!ask(&self.session(), "rules", keys::rule_beside(table, keys)).await?.rows.is_empty()) },
+        )
     }
 
     fn name_refusal(&self, table: &TableName, columns: &[NewColumn]) -> Option<PortError> {

@@ -15,8 +15,8 @@ use crate::parts::pieces::{Pieces, Written};
 use crate::parts::row_counts::{require_inserted, require_updated};
 use crate::parts::rows::{CellKind, LoadColumn, Refusal, Rejects, row_text};
 use crate::parts::session::picks;
-use crate::parts::sql::{list, list_of, literal, quote, scalar_number};
-use crate::parts::upsert::{Nulls, SEQUENCE, Upsert, tied};
+use crate::parts::sql::{list, list_of, literal, quote, same_keys, scalar, scalar_number};
+use crate::parts::upsert::{Nulls, SEQUENCE, Upsert, delete_gone, tied};
 use crate::parts::wire::WireClient;
 
 /// A statement would write one row twice.
@@ -69,6 +69,36 @@ impl Writing<'_> {
         let mut rejects = rejects.clone();
         let written = self.pieces(&mut rejects, nulls).await?;
         Ok((written, Some(rejects)))
+    }
+
+    /// What keeps rows from going ends no load: it is said when they are to go after it.
+    pub async fn delete_gone(&self) -> Result<Written, PortError> {
+        let mut written = Written::default();
+        let Some(upsert) = self.upsert.as_ref().filter(|_| !self.request.gone.is_empty()) else { return Ok(written) };
+        let client = self.client;
+        client.batch("SAVEPOINT millrace_gone").await?;
+        let deleting = async {
+            for condition in &self.request.gone {
+                let same = same_keys(self.target, "i", upsert.keys);
+                let delete = delete_gone(self.target, condition, upsert.staging, &same);
+                let deleted = client.query(&delete).await?.rows_affected;
+                written = written.and(Written { deleted, ..Written::default() });
+            }
+            let later = client.query(&references::looked_at_later(&self.request.target)).await?;
+            if let Some(names) = scalar(&later) {
+                client.batch(&format!("SET CONSTRAINTS {names} IMMEDIATE; SET CONSTRAINTS {names} DEFERRED")).await?;
+            }
+            Ok(written)
+        };
+        match deleting.await {
+            Ok(written) => client.batch("RELEASE SAVEPOINT millrace_gone").await.map(|()| written),
+            Err(error) if is_refusal(&error) => {
+                tracing::info!(error = error.message, "rows that are gone stay until the others have come");
+                client.batch("ROLLBACK TO SAVEPOINT millrace_gone; RELEASE SAVEPOINT millrace_gone").await?;
+                Ok(Written::default())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes the rows out of staging that a table like the target refuses, for those who fill such a one at once.
@@ -368,12 +398,7 @@ impl Writing<'_> {
         }
         match written {
             Ok(written) => Ok(Some(written)),
-            Err(error)
-                if matches!(
-                    error.kind,
-                    PortErrorKind::Data | PortErrorKind::Invalid | PortErrorKind::Denied | PortErrorKind::Other
-                ) && error.code.is_some() =>
-            {
+            Err(error) if is_refusal(&error) => {
                 tracing::info!(error = error.message, "not by one statement; updating and inserting apart");
                 client.batch(BACK).await?;
                 self.keep_best_incoming(upsert).await?;
@@ -416,6 +441,12 @@ impl Writing<'_> {
 fn numbers_of(written: &SmallResult) -> Written {
     let number = |column: usize| written.rows.first()?.get(column)?.as_deref()?.parse().ok();
     Written { inserted: number(0), updated: number(1), deleted: Some(0), ..Written::default() }
+}
+
+/// The server refuses what was asked, and would do so again.
+fn is_refusal(error: &PortError) -> bool {
+    let kinds = [PortErrorKind::Data, PortErrorKind::Invalid, PortErrorKind::Denied, PortErrorKind::Other];
+    error.code.is_some() && kinds.contains(&error.kind)
 }
 
 /// A row breaks a rule of the table: the class of integrity.

@@ -14,7 +14,7 @@ use crate::parts::doubles;
 use crate::parts::room;
 use crate::parts::session::{guard_marker, insert_marker};
 use crate::parts::sql::{self, keys_not_null, list, list_of, quote, table};
-use crate::parts::upsert::{SEQUENCE, TextOrder, count_late, has_no_value};
+use crate::parts::upsert::{SEQUENCE, TextOrder, count_late, delete_gone, has_no_value, which_is_gone};
 use crate::redshift::blanks::Blanks;
 use crate::redshift::limits::Limit;
 
@@ -39,6 +39,8 @@ pub struct LoadPlan<'a> {
     /// `None` when rows are inserted without files.
     pub copy: Option<CopyFrom<'a>>,
     pub marker: &'a str,
+    /// Which rows go before others come: see `LoadRequest`.
+    pub gone: &'a [String],
     /// Statements for the short transaction, after the rows.
     pub also: &'a [String],
     /// Rows below it are counted where they are new or newer: see `LoadRequest`.
@@ -81,7 +83,8 @@ pub struct Stage {
 pub struct Counts {
     pub inserted: Option<usize>,
     pub updated: Option<usize>,
-    pub deleted: Option<usize>,
+    /// Of several these count together.
+    pub deleted: Vec<usize>,
     pub late: Option<usize>,
 }
 
@@ -408,7 +411,7 @@ impl LoadPlan<'_> {
         match self.method {
             LoadMethod::Append | LoadMethod::Replace | LoadMethod::Swap => {
                 if *self.method != LoadMethod::Append {
-                    counts.deleted = Some(statements.len());
+                    counts.deleted.push(statements.len());
                     statements.push(format!("SELECT COUNT(*) FROM {target}"));
                     statements.push(format!("DELETE FROM {target}"));
                 }
@@ -428,6 +431,13 @@ impl LoadPlan<'_> {
                 }
             }
             LoadMethod::Upsert { keys, order_key } => {
+                let same = self.blanks().same(&target, "i", keys);
+                for condition in self.gone {
+                    counts.deleted.push(statements.len());
+                    let gone = which_is_gone(condition, &staging, &same);
+                    statements.push(format!("SELECT COUNT(*) FROM {target} WHERE {gone}"));
+                    statements.push(delete_gone(&target, condition, &staging, &same));
+                }
                 self.merge(keys, order_key.as_ref(), &mut statements, &mut counts);
             }
         }

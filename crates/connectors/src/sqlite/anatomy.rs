@@ -1,5 +1,7 @@
 //! What is known of a SQLite table: its columns, and what a load must know beside them.
 
+use std::collections::BTreeMap;
+
 use millrace_operator_api::ports::{Column, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
 use sqlx::SqliteConnection;
@@ -88,6 +90,47 @@ pub async fn has_triggers(
     let asked =
         format!("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND tbl_name = {name} COLLATE NOCASE LIMIT 1");
     Ok(!file.ask(connection, &asked).await?.rows.is_empty())
+}
+
+/// Whether a unique rule may be broken by two rows with different keys: one whose columns are not all of the keys and more, or
+/// which compares them in another way. Not where a reference of the table to itself takes rows along with one that goes.
+pub async fn has_rule_beside(
+    file: &SqliteFile,
+    connection: &mut SqliteConnection,
+    target: &TableName,
+    keys: &[String],
+) -> Result<bool, PortError> {
+    let name = literal(&target.name);
+    let takes_along = format!(
+        "SELECT 1 FROM pragma_foreign_key_list({name}) WHERE \"table\" = {name} COLLATE NOCASE AND on_delete = 'CASCADE' LIMIT 1"
+    );
+    if !file.ask(connection, &takes_along).await?.rows.is_empty() {
+        return Ok(false);
+    }
+    // A primary key of one integer has no index.
+    let columns = format!(
+        "SELECT l.name, x.name, x.coll FROM pragma_index_list({name}) AS l, pragma_index_xinfo(l.name) AS x \
+         WHERE l.\"unique\" = 1 AND x.key = 1 UNION ALL SELECT '', name, '' FROM pragma_table_info({name}) WHERE pk > 0"
+    );
+    // A name for each column, none for what is worked out, and the collation.
+    let mut rules: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for row in file.ask(connection, &columns).await?.rows {
+        let mut cells = row.into_iter();
+        let mut next = || cells.next().flatten().unwrap_or_default();
+        rules.entry(next()).or_default().push((next(), next()));
+    }
+    if rules.is_empty() {
+        return Ok(false);
+    }
+    let collations = collations(file, connection, target, keys).await?;
+    let has_key = |columns: &[(String, String)], key: &String| {
+        let own = collations.iter().find(|(column, _)| column.eq_ignore_ascii_case(key)).map(|(_, own)| own);
+        let is_same =
+            |collation: &str| collation.is_empty() || own.is_none_or(|own| own.eq_ignore_ascii_case(collation));
+        columns.iter().any(|(name, collation)| name.eq_ignore_ascii_case(key) && is_same(collation))
+    };
+    let is_within = |columns: &Vec<(String, String)>| keys.iter().all(|key| has_key(columns, key));
+    Ok(!rules.values().all(is_within))
 }
 
 /// Whether the table has a rule of these words, by which SQLite names a check: the table's making repeats them.

@@ -217,7 +217,9 @@ async fn publish(
             keep_best_incoming(file, connection, request, upsert).await?;
         }
         let writing = Writing { file, request, names, target: &target, upsert };
+        let gone = writing.delete_gone(connection).await?;
         let (written, found) = writing.write(connection, rejects).await?;
+        let written = gone.and(written);
         let rejects = found.as_ref().unwrap_or(rejects);
         require_all_inserted(request, staged.rows - rejects.count, written.inserted)?;
         for statement in quarantine(file, connection, request, rejects).await?.iter().chain(&request.also) {

@@ -13,7 +13,7 @@ use sqlparser::dialect::SQLiteDialect;
 use super::anatomy::describe;
 use super::connect::{SqliteFile, literal, table};
 use super::table_checks::check;
-use super::{load, swap};
+use super::{anatomy, load, swap};
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::script::{self, units};
 use crate::parts::task::TaskHandle;
@@ -128,6 +128,17 @@ impl Warehouse for SqliteWarehouse {
 
     fn holds(&self, type_name: &str, value: &ValueType) -> bool {
         room::sqlite_holds(type_name, value)
+    }
+
+    fn gone_rows_hinder<'a>(
+        &'a self,
+        name: &'a TableName,
+        keys: &'a [String],
+    ) -> BoxFuture<'a, Result<bool, PortError>> {
+        Box::pin(async move {
+            let mut connection = self.file.open(false).await?;
+            anatomy::has_rule_beside(&self.file, &mut connection, name, keys).await
+        })
     }
 
     fn create_table<'a>(

@@ -1,8 +1,8 @@
 //! Staged rows into their table, within the short transaction: all at once, and where some of them break a rule of the table,
 //! in pieces, so that they are named.
 
-use millrace_operator_api::PortError;
 use millrace_operator_api::ports::LoadRequest;
+use millrace_operator_api::{PortError, PortErrorKind};
 use sqlx::SqliteConnection;
 
 use super::anatomy;
@@ -12,7 +12,7 @@ use crate::parts::pieces::{Pieces, Written};
 use crate::parts::row_counts::require_inserted;
 use crate::parts::rows::{Refusal, Rejects, row_text};
 use crate::parts::sql::{list, list_of, quote, same_keys, scalar_number};
-use crate::parts::upsert::{Nulls, SEQUENCE, Upsert};
+use crate::parts::upsert::{Nulls, SEQUENCE, Upsert, delete_gone};
 
 #[derive(Clone, Copy)]
 pub struct Writing<'a> {
@@ -52,6 +52,29 @@ impl Writing<'_> {
         let mut rejects = rejects.clone();
         let (written, _) = self.pieces(connection, &mut rejects).await?;
         Ok((written, Some(rejects)))
+    }
+
+    /// What keeps rows from going ends no load: it is said when they are to go after it.
+    pub async fn delete_gone(&self, connection: &mut SqliteConnection) -> Result<Written, PortError> {
+        let mut written = Written::default();
+        let Some(upsert) = self.upsert.filter(|_| !self.request.gone.is_empty()) else { return Ok(written) };
+        let file = self.file;
+        file.run(connection, "SAVEPOINT millrace_gone").await?;
+        for condition in &self.request.gone {
+            let same = same_keys(self.target, "i", upsert.keys);
+            match file.run(connection, &delete_gone(self.target, condition, upsert.staging, &same)).await {
+                Ok(deleted) => written = written.and(Written { deleted: Some(deleted), ..Written::default() }),
+                Err(error) if error.kind == PortErrorKind::Data => {
+                    tracing::info!(error = error.message, "rows that are gone stay until the others have come");
+                    file.run(connection, "ROLLBACK TO millrace_gone").await?;
+                    written = Written::default();
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        file.run(connection, "RELEASE millrace_gone").await?;
+        Ok(written)
     }
 
     /// Takes the rows out of staging that the table refuses, for those who fill one like it at once. Changes nothing else.
@@ -335,8 +358,6 @@ impl BrokenRule {
 
 #[cfg(test)]
 mod tests {
-    use millrace_operator_api::PortErrorKind;
-
     use super::*;
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod databases;
 mod doubles;
+mod hindered;
 mod mended;
 mod overlapping;
 mod staged_bytes;

@@ -275,6 +275,7 @@ pub fn again(request: &LoadRequest) -> LoadRequest {
         known_by: Vec::new(),
         unique_by: request.unique_by.clone(),
         is_own_table: request.is_own_table,
+        gone: request.gone.clone(),
         also: request.also.clone(),
         expected_rows: request.expected_rows,
         late_before: request.late_before.clone(),

@@ -168,6 +168,10 @@ pub struct LoadRequest {
     pub unique_by: Vec<String>,
     /// The table is the task's own, empty, and nobody else looks at it: rows that come straight go into it as they come.
     pub is_own_table: bool,
+    /// Of an upsert, conditions on rows of the target, called as [`Warehouse::table_sql`] does: where one holds the row goes, in the
+    /// transaction of the rows and before any of them meets it, unless one has its keys. If the table, or a right that is
+    /// missing, keeps one from going, all stay, and the load goes on.
+    pub gone: Vec<String>,
     /// Statements for the transaction of the rows, after them: what must be true exactly when they are there.
     pub also: Vec<String>,
     /// How many rows were written to the files, where their writer knows it: with another number nothing is loaded.
@@ -204,6 +208,7 @@ impl LoadRequest {
             known_by: Vec::new(),
             unique_by: Vec::new(),
             is_own_table: false,
+            gone: Vec::new(),
             also: Vec::new(),
             expected_rows: None,
             late_before: None,
@@ -534,6 +539,12 @@ pub trait Warehouse: Send + Sync {
     /// Making or changing the table would be refused for the same reason; this is for those who do neither.
     fn name_refusal(&self, _table: &TableName, _columns: &[NewColumn]) -> Option<PortError> {
         None
+    }
+
+    /// Whether a row that is to go can keep one with other `keys` from coming in: by a unique rule of the table besides that on
+    /// the keys. Not where its going before would take rows of the table along that refer to it until then.
+    fn gone_rows_hinder<'a>(&'a self, _: &'a TableName, _: &'a [String]) -> BoxFuture<'a, Result<bool, PortError>> {
+        Box::pin(async { Ok(false) })
     }
 
     /// Makes a table. `keys` is its primary key, which Redshift does not enforce; empty for none. `AlreadyExists` when it

@@ -104,6 +104,8 @@ pub struct World {
     pub cancel_after_chunks: Mutex<Option<u64>>,
     /// The longest value that a column of the warehouse holds, if it says so before the load.
     pub longest: Mutex<Option<usize>>,
+    /// The table has a unique rule besides that on its keys.
+    pub hinders: AtomicBool,
     pub replica_lag: Mutex<Option<TimeDelta>>,
     pub sleeps: Mutex<Vec<TimeDelta>>,
     /// What looking at a table comes to, one after another, before it works.
@@ -638,6 +640,10 @@ impl Warehouse for Fake {
             *lock(&self.0.table) = names;
             Ok(())
         })
+    }
+
+    fn gone_rows_hinder<'a>(&'a self, _: &'a TableName, _: &'a [String]) -> BoxFuture<'a, Result<bool, PortError>> {
+        Box::pin(async { Ok(self.0.hinders.load(Ordering::Relaxed)) })
     }
 
     fn alter_table<'a>(

@@ -1,6 +1,7 @@
 //! copy and upsert.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use millrace_operator_api::TaskError;
 use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRows, RejectedRow};
@@ -318,6 +319,42 @@ fn what_the_warehouse_says_of_a_load_is_told_and_kept() {
     world.run("copy", copy(json!({}))).unwrap();
     assert_eq!(world.ledger().pop().unwrap().remote_ids, remote_ids);
     assert!(world.log().contains("analytics.nps: score is computed by the table itself"), "{}", world.log());
+}
+
+#[test]
+fn what_stands_in_the_way_goes_with_the_load_and_is_told_with_it() {
+    let of = |hinders: bool| {
+        let world = World::with_rows(&["id"], &[&[Some("1")]]);
+        world.hinders.store(hinders, Ordering::Relaxed);
+        *world.table.lock().unwrap() = vec!["id".to_owned()];
+        world.answer(&[&[Some("1")]]);
+        *world.load_report.lock().unwrap() =
+            LoadReport { rows_deleted: Some(u64::from(hinders)), rows_rejected: Some(0), ..report(1, 0) };
+        let parameters = json!({
+            "warehouse_conn_id": "w", "sql_conn_id": "s", "query": "SELECT id FROM users", "table": "nps", "upsert_keys": "id",
+            "delete_missing": {"sql_conn_id": "s", "query": "SELECT id FROM all_users"},
+        });
+        let result = world.run("upsert", parameters).unwrap().result.unwrap();
+        (world, result["rows_deleted"].clone())
+    };
+    let (rows, keys) = ("SELECT id FROM users".to_owned(), "SELECT id FROM all_users".to_owned());
+    let (world, deleted) = of(true);
+    assert_eq!(*world.queries.lock().unwrap(), [keys.clone(), rows.clone(), keys.clone()]);
+    let loads = world.loads.lock().unwrap();
+    let gone: Vec<usize> = loads.iter().map(|load| load.gone.len()).collect();
+    assert_eq!(gone, [0, 1, 0]);
+    assert!(loads[1].gone[0].contains("FROM millrace_keys_"), "{}", loads[1].gone[0]);
+    assert_ne!(loads[0].work, loads[2].work, "each reading of the keys is a work of its own");
+    let told: Vec<_> = world.ledger().iter().map(|entry| (entry.stage.clone(), entry.rows_deleted)).collect();
+    assert_eq!(told, [("load".to_owned(), Some(1)), ("reconcile".to_owned(), Some(1))]);
+    assert_eq!(deleted, 2);
+    let log = world.log();
+    assert!(log.contains("nps has a unique rule besides that on its keys") && log.contains("1 deleted"), "{log}");
+
+    let (world, deleted) = of(false);
+    assert_eq!(*world.queries.lock().unwrap(), [rows, keys]);
+    assert_eq!(deleted, 1);
+    assert!(!world.log().contains("unique rule"), "{}", world.log());
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn with_plan<T>(method: &LoadMethod, format: &CsvFormat, look: impl FnOnce(&Load
             symmetric_key: None,
             region: None,
         }),
+        gone: &[],
         also: &[],
         late_before: None,
         null_is_newest: false,
@@ -80,7 +81,7 @@ fn replace_is_one_short_transaction_by_name() {
     let (statements, counts) = with_plan(&LoadMethod::Replace, &CsvFormat::default(), |plan| plan.publish());
     assert_eq!(statements[0], "LOCK TABLE \"analytics\".\"nps\"");
     assert!(statements[1].starts_with("SELECT 1 / "));
-    assert_eq!(counts, Counts { inserted: Some(4), updated: None, deleted: Some(2), late: None });
+    assert_eq!(counts, Counts { inserted: Some(4), updated: None, deleted: vec![2], late: None });
     assert_eq!(statements[3], "DELETE FROM \"analytics\".\"nps\"");
     assert!(statements[5].starts_with("INSERT INTO \"analytics\".\"nps\" (\"id\", \"at\", \"score\") SELECT"));
     assert!(statements[6].contains("millrace_load_marker"));
@@ -105,6 +106,23 @@ fn upsert_stays_within_one_batch_and_keeps_other_columns() {
     assert!(staged[1].contains("\"millrace_seq\" bigint IDENTITY(1,1)"));
     assert!(staged[5].starts_with("SELECT COUNT(*) FROM (SELECT \"id\" FROM"), "{}", staged[5]);
     assert!(staged[6].contains("PARTITION BY \"id\" ORDER BY \"at\" DESC NULLS LAST, \"millrace_seq\" DESC"));
+}
+
+#[test]
+fn what_is_gone_goes_before_the_rows_unless_one_comes_in_with_its_key() {
+    let method = LoadMethod::Upsert { keys: vec!["note".into()], order_key: None };
+    let gone = ["a".to_owned(), "b".to_owned()];
+    let (statements, counts) =
+        with_plan(&method, &CsvFormat::default(), |plan| LoadPlan { gone: &gone, copy: None, ..*plan }.publish());
+    assert_eq!(counts.deleted, [2, 4]);
+    let same =
+        "\"analytics\".\"nps\".\"note\" = i.\"note\" AND LENGTH(\"analytics\".\"nps\".\"note\") = LENGTH(i.\"note\")";
+    let of_a = format!(
+        "FROM \"analytics\".\"nps\" WHERE (a) AND NOT EXISTS (SELECT 1 FROM \"analytics\".\"millrace_staging_00ff\" AS i WHERE {same})"
+    );
+    assert_eq!(statements[2..4], [format!("SELECT COUNT(*) {of_a}"), format!("DELETE {of_a}")]);
+    assert!(statements[5].starts_with("DELETE FROM \"analytics\".\"nps\" WHERE (b)"), "{}", statements[5]);
+    assert!(statements[6].starts_with("CREATE TEMP TABLE"), "{}", statements[6]);
 }
 
 #[test]

@@ -203,6 +203,21 @@ async fn copies_into_postgres_survive_a_death_behind_any_change() -> Result<()> 
     Ok(())
 }
 
+/// Row 5 can come in only when the row that has its note has gone.
+#[tokio::test]
+async fn a_copy_that_deletes_before_its_rows_come_in_survives_a_death_behind_any_change() -> Result<()> {
+    let scene = Scene::of(Kind::Postgres).await?;
+    scene.source.run("UPDATE small SET note = 'kept' WHERE id = 5").await?;
+    scene.target.database.run("ALTER TABLE dw.moved ADD PRIMARY KEY (id), ADD UNIQUE (note)").await?;
+    let mut expected = Target::after("replace");
+    expected.iter_mut().filter(|(id, _)| *id == 5).for_each(|(_, note)| "kept".clone_into(note));
+    let parameters = scene.copy(&by_change(true));
+    let copy = || Task::new(&scene.world, "table_copy", parameters.clone());
+    let deaths = scene.survives("deletion first", copy, &expected).await?;
+    ensure!(deaths > 8, "{deaths} deaths");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_summary_in_postgres_survives_a_death_behind_any_change() -> Result<()> {
     let scene = Scene::of(Kind::Postgres).await?;

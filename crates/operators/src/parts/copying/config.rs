@@ -141,8 +141,9 @@ pub struct TableConfig {
     pub quarantine: Option<Template<String>>,
     /// With `incremental_sync`, what becomes of rows that the source has no more: `keep` them, or `reconcile`: the keys of
     /// the whole source (of `custom_select` where there is one, without `custom_where`) are read, and rows of the target that
-    /// were there before, with a key that is not among them, are deleted, after the load: a row that comes in with a
-    /// unique key of such a row, other than `primary_key`, is refused. Only for a target that no other source fills.
+    /// were there before, with a key that is not among them, are deleted, after the load; where the target has a unique rule
+    /// besides `primary_key` also with it, before its rows come in (see `delete_missing` of `upsert`). Only for a target that
+    /// no other source fills.
     #[serde(default)]
     pub deletes: Deletes,
     /// What is compared after the load: `counts`, `keys` (none twice), `watermark` (the newest row is there, and the oldest,

@@ -3,6 +3,10 @@
 //! Copies may overlap. So the keys of the target are noted down first, then the source's keys are read, and only rows that
 //! were noted down and have not changed since are deleted: a row that came in meanwhile is nobody's to delete, though the
 //! keys that were read do not have it.
+//!
+//! They go after the load, whose rows are among the keys then. A row that is gone may keep another from coming in, by a unique
+//! rule of the table: where there is such a rule the same is done before the load too, and what is found goes with it, in its
+//! transaction, so that a load which fails loses nothing.
 
 use std::future::Future;
 
@@ -67,26 +71,85 @@ impl Reconciling<'_> {
         &self,
         read: impl Future<Output = Result<RowStream, TaskError>> + Send,
     ) -> Result<(Option<u64>, u64), TaskError> {
-        let tables = tables(self.target, &self.work);
-        let result = self.compare(&tables[0], &tables[1], read).await;
-        if let Err(error) = self.warehouse.forget(&tables).await {
-            self.context.warning(format!("{} and {} could not be dropped: {error}", tables[0], tables[1]));
-        }
+        let result = self.delete_now(read).await;
+        self.forget().await;
         result
     }
 
-    async fn compare(
+    /// Whether there is anything to compare with.
+    pub async fn has_rows(&self) -> Result<bool, TaskError> {
+        let target = self.warehouse.table_sql(self.target);
+        self.finds_one(&format!("SELECT 1 AS one FROM {target} LIMIT 1"), &self.work).await
+    }
+
+    /// What a load is to delete before its rows come in ([`LoadRequest::gone`]), by keys that are read now. The conditions
+    /// look into tables that [`forget`](Self::forget) drops, when the load has ended.
+    pub async fn before_load(
         &self,
-        known: &TableName,
-        keys: &TableName,
+        read: impl Future<Output = Result<RowStream, TaskError>> + Send,
+    ) -> Result<Vec<String>, TaskError> {
+        self.context.info(format!(
+            "{} has a unique rule besides that on its keys: rows that the source has no more go in the transaction of the load, \
+             before others come in",
+            self.target
+        ));
+        let work = self.work_of("before:");
+        let found = async {
+            self.read_keys(&work, read).await?;
+            // Where none is known, the deletion after the load says so.
+            Ok(if self.finds_common(&work).await? { self.which_are_gone() } else { Vec::new() })
+        };
+        let found = found.await;
+        if found.is_err() {
+            self.forget().await;
+        }
+        found
+    }
+
+    pub async fn forget(&self) {
+        let tables = tables(self.target, &self.work);
+        if let Err(error) = self.warehouse.forget(&tables).await {
+            self.context.warning(format!("{} and {} could not be dropped: {error}", tables[0], tables[1]));
+        }
+    }
+
+    /// Keys are read anew by every try, and before the load and after it: those of an earlier time are too old to delete by.
+    fn work_of(&self, when: &str) -> WorkId {
+        let (task_id, number) = (&self.work.task_id, self.context.try_number);
+        WorkId { task_id: TaskId::new_unchecked(format!("{task_id}:{when}{number}")), ..self.work.clone() }
+    }
+
+    async fn delete_now(
+        &self,
         read: impl Future<Output = Result<RowStream, TaskError>> + Send,
     ) -> Result<(Option<u64>, u64), TaskError> {
-        // Keys are read anew by every try: those of an earlier one are too old to delete by.
-        let work = WorkId {
-            task_id: TaskId::new_unchecked(format!("{}:{}", self.work.task_id, self.context.try_number)),
-            ..self.work.clone()
+        let work = self.work_of("");
+        let read = self.read_keys(&work, read).await?;
+        // Hashed at the source, or told by another clock: then every row would be taken for one that is gone.
+        if !self.finds_common(&work).await? {
+            return Err(TaskError::Fail(format!(
+                "none of the keys that the source gives is in {}, so every row would be deleted; the keys must be read as \
+                 they are loaded",
+                self.target
+            )));
+        }
+        let (statements, counts) = self.delete();
+        let answers = self.warehouse.execute(&statements, false, &work).await?;
+        let count = |index: &usize| {
+            let cell = answers.get(*index).and_then(|answer| answer.rows.first()?.first()?.as_deref());
+            cell.and_then(|cell| cell.parse::<u64>().ok()).unwrap_or(0)
         };
-        self.warehouse.execute(&self.note_down(known, keys), false, &work).await?;
+        Ok((read, counts.iter().map(count).sum()))
+    }
+
+    /// Notes the target's keys down and then reads the source's; gives the number of these.
+    async fn read_keys(
+        &self,
+        work: &WorkId,
+        read: impl Future<Output = Result<RowStream, TaskError>> + Send,
+    ) -> Result<Option<u64>, TaskError> {
+        let [known, keys] = &tables(self.target, &self.work);
+        self.warehouse.execute(&self.note_down(known, keys), false, work).await?;
         let rows = unless_cancelled(self.context, read).await?;
         self.warehouse.create_table(keys, &self.keys, &[], true).await?;
         let request = LoadRequest {
@@ -105,22 +168,13 @@ impl Reconciling<'_> {
                     .to_owned(),
             ));
         }
-        // Hashed at the source, or told by another clock: then every row would be taken for one that is gone.
-        let answers = self.warehouse.execute(&[self.find_common(keys)], true, &work).await?;
-        if answers.first().and_then(|answer| answer.rows.first()?.first()?.as_deref()) != Some("1") {
-            return Err(TaskError::Fail(format!(
-                "none of the keys that the source gives is in {}, so every row would be deleted; the keys must be read as \
-                 they are loaded",
-                self.target
-            )));
-        }
-        let (statements, counts) = self.delete(known, keys);
-        let answers = self.warehouse.execute(&statements, false, &work).await?;
-        let count = |index: &usize| {
-            let cell = answers.get(*index).and_then(|answer| answer.rows.first()?.first()?.as_deref());
-            cell.and_then(|cell| cell.parse::<u64>().ok()).unwrap_or(0)
-        };
-        Ok((loaded.rows_read, counts.iter().map(count).sum()))
+        Ok(loaded.rows_read)
+    }
+
+    /// Whether a query of a column `one`, with a limit, has an answer.
+    async fn finds_one(&self, query: &str, work: &WorkId) -> Result<bool, TaskError> {
+        let answers = self.warehouse.execute(&[format!("SELECT COUNT(*) FROM ({query}) AS c")], true, work).await?;
+        Ok(answers.first().and_then(|answer| answer.rows.first()?.first()?.as_deref()) == Some("1"))
     }
 
     fn key_names(&self) -> Vec<String> {
@@ -141,13 +195,12 @@ impl Reconciling<'_> {
         ]
     }
 
-    /// 1 when a key of the source is in the target.
-    fn find_common(&self, keys: &TableName) -> String {
+    /// Whether a key of the source is in the target.
+    async fn finds_common(&self, work: &WorkId) -> Result<bool, TaskError> {
+        let [_, keys] = &tables(self.target, &self.work);
         let (target, keys) = (self.warehouse.table_sql(self.target), self.warehouse.table_sql(keys));
-        format!(
-            "SELECT COUNT(*) FROM (SELECT 1 AS one FROM {target} JOIN {keys} AS k ON {} LIMIT 1) AS c",
-            self.same("k")
-        )
+        self.finds_one(&format!("SELECT 1 AS one FROM {target} JOIN {keys} AS k ON {} LIMIT 1", self.same("k")), work)
+            .await
     }
 
     /// That `other` has the key of a row of the target. A NULL in a key equals nothing, so that such a row is not among the
@@ -166,11 +219,11 @@ impl Reconciling<'_> {
         self.keys.iter().map(pair).collect::<Vec<_>>().join(" AND ")
     }
 
-    /// The statements, and which of them count.
-    fn delete(&self, known: &TableName, keys: &TableName) -> (Vec<String>, Vec<usize>) {
+    /// Conditions on rows of the target: each row that is gone meets one of them.
+    fn which_are_gone(&self) -> Vec<String> {
         let warehouse = self.warehouse;
-        let (target, known, keys) =
-            (warehouse.table_sql(self.target), warehouse.table_sql(known), warehouse.table_sql(keys));
+        let target = warehouse.table_sql(self.target);
+        let [known, keys] = tables(self.target, &self.work).map(|table| warehouse.table_sql(&table));
         let unchanged = match &self.field {
             None => vec![String::new()],
             Some(field) => {
@@ -181,19 +234,27 @@ impl Reconciling<'_> {
                 ]
             }
         };
-        let mut statements: Vec<String> = warehouse.lock_sql(self.target).into_iter().collect();
-        let mut counts = Vec::new();
-        for unchanged in unchanged {
+        let condition = |unchanged: String| {
             // No keys must not mean no rows.
-            let gone = format!(
-                "FROM {target} WHERE EXISTS (SELECT 1 FROM {keys}) AND EXISTS (SELECT 1 FROM {known} AS known WHERE \
-                 {}{unchanged}) AND NOT EXISTS (SELECT 1 FROM {keys} AS k WHERE {})",
+            format!(
+                "EXISTS (SELECT 1 FROM {keys}) AND EXISTS (SELECT 1 FROM {known} AS known WHERE {}{unchanged}) \
+                 AND NOT EXISTS (SELECT 1 FROM {keys} AS k WHERE {})",
                 self.same("known"),
                 self.same("k")
-            );
+            )
+        };
+        unchanged.into_iter().map(condition).collect()
+    }
+
+    /// The statements, and which of them count.
+    fn delete(&self) -> (Vec<String>, Vec<usize>) {
+        let target = self.warehouse.table_sql(self.target);
+        let mut statements: Vec<String> = self.warehouse.lock_sql(self.target).into_iter().collect();
+        let mut counts = Vec::new();
+        for gone in self.which_are_gone() {
             counts.push(statements.len());
-            statements.push(format!("SELECT COUNT(*) {gone}"));
-            statements.push(format!("DELETE {gone}"));
+            statements.push(format!("SELECT COUNT(*) FROM {target} WHERE {gone}"));
+            statements.push(format!("DELETE FROM {target} WHERE {gone}"));
         }
         (statements, counts)
     }

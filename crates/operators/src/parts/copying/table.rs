@@ -122,6 +122,8 @@ struct Bounds<'a> {
     /// The watermark to be stored.
     until: Option<&'a str>,
     late_before: Option<String>,
+    /// See [`LoadRequest::gone`].
+    gone: Vec<String>,
 }
 
 impl Meeting {
@@ -183,8 +185,9 @@ impl TableCopying<'_> {
         }
 
         let narrowed = self.narrowed(&meeting, &question, from.as_deref())?;
-        let bounds = Bounds { until: until.as_deref(), late_before: self.late_before(&meeting, from.as_deref()) };
-        let (report, reading) = self.load(&meeting, &question, &narrowed, bounds).await?;
+        let late_before = self.late_before(&meeting, from.as_deref());
+        let bounds = Bounds { until: until.as_deref(), late_before, gone: Vec::new() };
+        let (report, reading) = self.load_past_gone(&meeting, &question, &narrowed, bounds).await?;
         let (rows, bytes, sum) = lock(&reading).finish();
         let lowest = lock(&reading).converter.lowest();
         let highest = lock(&reading).converter.highest();
@@ -197,12 +200,7 @@ impl TableCopying<'_> {
         self.tell(&report, lock(&reading).converter.emptied_values());
         self.note(&report, (read, self.written(&meeting)), (rows, bytes), started_at);
         narrowed.tell(self.context, &format!("{}: {}", job.source_conn_id, plan.source), report.rows_late, started_at);
-        let reconciled = match plan.deletes {
-            Deletes::Keep => None,
-            // Of a part of the rows nothing can be said about the others.
-            Deletes::Reconcile if job.limit.is_some() => None,
-            Deletes::Reconcile => Some(self.reconcile(&meeting).await?),
-        };
+        let reconciled = if self.reconciles() { Some(self.reconcile(&meeting).await?) } else { None };
         let keys = meeting.target_names(&plan.primary_key);
         let copied = verify::Copied {
             rows,
@@ -227,7 +225,7 @@ impl TableCopying<'_> {
             "rows_inserted": report.rows_inserted,
             "rows_updated": report.rows_updated,
             "rows_unchanged": report.rows_unchanged,
-            "rows_deleted": reconciled.or(report.rows_deleted),
+            "rows_deleted": reconciled.map(|count| count + report.rows_deleted.unwrap_or(0)).or(report.rows_deleted),
             "rows_rejected": report.rows_rejected,
             "rows_read_again": narrowed.read_again(),
             "rows_late": report.rows_late,
@@ -392,6 +390,7 @@ impl TableCopying<'_> {
                 .map(|until| watermark::keep(&*job.warehouse, plan, &job.source_conn_id, self.context, until))
                 .unwrap_or_default(),
             late_before: bounds.late_before.clone(),
+            gone: bounds.gone.clone(),
             // Whoever takes the value away from a row has changed it.
             null_is_newest: plan.incremental_nulls == IncrementalNulls::Read,
             ..LoadRequest::new(plan.target.clone(), method.clone(), rows, self.work())

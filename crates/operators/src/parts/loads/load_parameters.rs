@@ -103,11 +103,12 @@ pub struct LoadParameters {
     /// Which of them stays: `desc`, the highest, always; it need not be said.
     #[serde(default)]
     order: Option<Order>,
-    /// With `upsert`: rows that the source has no more are deleted after the load. All keys of the source are read by
+    /// With `upsert`: rows that the source has no more are deleted. All keys of the source are read by
     /// `query` (the columns of `upsert_keys`, in their order) over `sql_conn_id`; rows of the table that were there before
     /// and have a key that is not among them go. Keys that the extract hashed or moved to UTC need its `columns`,
-    /// `hash_conn_id` and `source_timezone` here, too. Only for a table that no other source fills. A row that comes in with a
-    /// unique key, not that of the upsert, of a row that is to go is refused, or ends the load: nothing goes before all has come.
+    /// `hash_conn_id` and `source_timezone` here, too. Only for a table that no other source fills. They go after the load. Where
+    /// PostgreSQL or SQLite holds the table to a unique rule besides that on the keys (an e-mail that a new account has again),
+    /// the keys are read before the load too, and what is gone by then goes in its transaction, before its rows come in.
     #[serde(default)]
     delete_missing: Option<DeleteMissing>,
     /// Options of COPY: `csv`, `parquet`, `gzip`, `ignoreheader 1`, `delimiter ';'`, `null as '\N'`, `emptyasnull`,

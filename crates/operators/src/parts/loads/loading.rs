@@ -30,6 +30,7 @@ use crate::parts::loads::handover::WrittenObject;
 use crate::parts::loads::rejected;
 use crate::parts::reads::treatment::{Leaps, Treatments, ZeroDates};
 use crate::parts::report::{ledger_entry, unless_cancelled, while_doing};
+use deleting::First;
 
 /// A load with every parameter rendered.
 pub struct Loading {
@@ -111,20 +112,61 @@ struct Prepared {
 pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, TaskError> {
     let started_at = context.clock.now();
     let warehouse = context.ports.warehouse(context, &loading.warehouse_conn_id).await?;
+    let warehouse = warehouse.as_ref();
     check_engine(warehouse.engine(), &loading, &loading.options.format)?;
     if loading.delete_missing.is_some() {
-        let work = work_of_keys(&context.work);
-        forget_earlier(context, warehouse.as_ref(), &loading.target, &work).await;
+        forget_earlier(context, warehouse, &loading.target, &work_of_keys(&context.work)).await;
     }
+    // Before the rows are asked for: nobody reads them meanwhile, and a source that waits for that gives up.
+    let first = deleting::before_load(context, warehouse, &loading).await?;
+    let loaded = load_rows(context, warehouse, &loading, (first.as_ref(), started_at)).await;
+    if let Some(first) = first {
+        first.forget().await;
+    }
+    let loaded = loaded?;
+    if copy_options::loads_nothing(&loading.options.format) {
+        return Ok(checked(context, &loading, loaded, started_at));
+    }
+    let Loaded { report, settled, files, bytes, .. } = loaded;
+    let deleted = match &loading.delete_missing {
+        Some(missing) => {
+            let settled = settled.as_ref();
+            let deleted = deleting::delete_missing(context, warehouse, &loading, (missing, settled)).await?;
+            sum_known(report.rows_deleted, Some(deleted))
+        }
+        None => report.rows_deleted,
+    };
+    let differences = settled.map(|settled| settled.differences).unwrap_or_default();
+    let report = LoadReport { rows_deleted: deleted, ..report };
+    Ok(Outcome::with(result_of(&report, files, bytes, &differences)))
+}
+
+/// Rows that stand in the table.
+struct Loaded {
+    report: LoadReport,
+    /// Where they come from, for people.
+    label: String,
+    settled: Option<Settled>,
+    files: usize,
+    bytes: Option<u64>,
+}
+
+async fn load_rows(
+    context: &TaskContext,
+    warehouse: &dyn Warehouse,
+    loading: &Loading,
+    (first, started_at): (Option<&First<'_>>, DateTime<Utc>),
+) -> Result<Loaded, TaskError> {
     let prepared = match &loading.direct {
-        Some(direct) => direct::prepare(context, warehouse.as_ref(), &loading, direct).await?,
-        None => prepare(context, warehouse.as_ref(), &loading).await?,
+        Some(direct) => direct::prepare(context, warehouse, loading, direct).await?,
+        None => prepare(context, warehouse, loading).await?,
     };
     let Prepared { rows, format, settled, written, label, bytes, files, read, leaps, read_error } = prepared;
+    first.map_or(Ok(()), |first| first.check(settled.as_ref()))?;
     if warehouse.engine() == "redshift" && loading.direct.is_none() {
         warn_of_empty_bytes(context, &format.kind, settled.as_ref());
     }
-    announce(context, &loading, &label, (files, bytes));
+    announce(context, loading, &label, (files, bytes));
     let request = LoadRequest {
         columns: settled.as_ref().map(|settled| settled.columns.clone()),
         ignored: settled.as_ref().map(|settled| settled.ignored.clone()).unwrap_or_default(),
@@ -132,7 +174,8 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         texts_are_utc: loading.files_in_utc,
         format,
         expected_rows: written,
-        late_before: late::before(&loading),
+        late_before: late::before(loading),
+        gone: first.map(|first| first.gone.clone()).unwrap_or_default(),
         quarantine: loading.quarantine.clone(),
         show_values: loading.show_values,
         ..LoadRequest::new(loading.target.clone(), loading.method.clone(), rows, context.work.clone())
@@ -145,7 +188,7 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
         let cause = read_error.and_then(|seen| seen.lock().unwrap_or_else(PoisonError::into_inner).take());
         match cause {
             Some(cause) => while_doing(&format!("reading {label}"), cause),
-            None => while_doing(&format!("loading {label} into {}", loading.target), told(&loading, error)),
+            None => while_doing(&format!("loading {label} into {}", loading.target), told(loading, error)),
         }
     })?;
     if let Some(leaps) = leaps {
@@ -153,11 +196,11 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     }
     let bytes = bytes.or(report.bytes);
     if copy_options::loads_nothing(&loading.options.format) {
-        return Ok(checked(context, &loading, &label, (files, bytes), report, started_at));
+        return Ok(Loaded { report, label, settled, files, bytes });
     }
-    let mut entry = ledger_entry(context, "load", &label, target_label(&loading), started_at);
+    let mut entry = ledger_entry(context, "load", &label, target_label(loading), started_at);
     entry.read = read;
-    entry.written = Some(written_rows(&loading, settled.as_ref().map(Settled::taken)));
+    entry.written = Some(written_rows(loading, settled.as_ref().map(Settled::taken)));
     entry.rows_read = report.rows_read;
     entry.rows_inserted = report.rows_inserted;
     entry.rows_updated = report.rows_updated;
@@ -168,31 +211,16 @@ pub async fn load(context: &TaskContext, loading: Loading) -> Result<Outcome, Ta
     entry.rows_written = sum_known(report.rows_inserted, report.rows_updated);
     context.reporter.ledger(entry);
 
-    tell(context, &loading, &report);
-    late::tell(context, &loading, &label, report.rows_late, started_at);
-    compare(&loading, &report, written)?;
-    let deleted = match &loading.delete_missing {
-        Some(missing) => {
-            let settled = settled.as_ref();
-            Some(deleting::delete_missing(context, warehouse.as_ref(), &loading, (missing, settled)).await?)
-        }
-        None => report.rows_deleted,
-    };
-    let differences = settled.map(|settled| settled.differences).unwrap_or_default();
-    let report = LoadReport { rows_deleted: deleted, ..report };
-    Ok(Outcome::with(result_of(&report, files, bytes, &differences)))
+    tell(context, loading, &report);
+    late::tell(context, loading, &label, report.rows_late, started_at);
+    compare(loading, &report, written)?;
+    Ok(Loaded { report, label, settled, files, bytes })
 }
 
 /// Nothing was loaded, and nobody is to take it for a load.
-fn checked(
-    context: &TaskContext,
-    loading: &Loading,
-    label: &str,
-    (files, bytes): (usize, Option<u64>),
-    report: LoadReport,
-    started_at: DateTime<Utc>,
-) -> Outcome {
-    let mut entry = ledger_entry(context, "check", label, target_label(loading), started_at);
+fn checked(context: &TaskContext, loading: &Loading, loaded: Loaded, started_at: DateTime<Utc>) -> Outcome {
+    let Loaded { report, label, files, bytes, .. } = loaded;
+    let mut entry = ledger_entry(context, "check", &label, target_label(loading), started_at);
     (entry.bytes, entry.remote_ids) = (bytes, report.remote_ids);
     context.reporter.ledger(entry);
     context.info(format!("noload: {label} fits {}; nothing was loaded", loading.target));
@@ -317,7 +345,7 @@ fn tell(context: &TaskContext, loading: &Loading, report: &LoadReport) {
         ("inserted", report.rows_inserted),
         ("updated", report.rows_updated),
         ("unchanged", unchanged(report)),
-        // An upsert deletes none; what the source has no more is counted when it goes.
+        // An upsert deletes few rows, if any; what goes after it is counted then.
         (
             "deleted",
             report.rows_deleted.filter(|count| *count > 0 || !matches!(loading.method, LoadMethod::Upsert { .. })),
