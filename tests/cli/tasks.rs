@@ -1,6 +1,6 @@
 //! One task at a time.
 
-use millrace_testkit::wait_until_blocking;
+use millrace_testkit::{MariaDb, Postgres, wait_until_blocking};
 use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, TestHome};
@@ -307,5 +307,38 @@ fn a_terminal_obeys_nothing_that_a_task_or_a_person_wrote() {
         let shown = String::from_utf8(terminal.output().unwrap().stdout).unwrap();
         assert!(shown.contains("before ^[]0;title^G after"), "{arguments:?}: {shown:?}");
         assert!(home.ok(&arguments).stdout.contains("before \u{1b}]0;title\u{7} after"), "a pipe gets it as it is");
+    }
+}
+
+/// A query that would run on for ten minutes when nobody waits for it any more.
+#[test]
+fn ctrl_c_ends_the_query_in_the_database_before_the_command_ends() {
+    let postgres = Postgres::shared().and_then(|server| server.create_database()).unwrap();
+    let maria = MariaDb::shared().and_then(|server| server.create_database()).unwrap();
+    let mut home = TestHome::new();
+    home.set("MILLRACE_CONN_POSTGRES", postgres.url()).set("MILLRACE_CONN_MARIA", maria.url());
+    let mark = maria.name();
+    for (conn_id, sleep) in [("postgres", "pg_sleep(600)"), ("maria", "SLEEP(600)")] {
+        let sql = format!("SELECT '{mark}', {sleep}");
+        home.write_dag(
+            &format!("{conn_id}.yaml"),
+            &format!(
+                "schedule: none\ntasks:\n  ask: {{operator: sql_check, sql_conn_id: {conn_id}, sql: \"{sql}\"}}\n"
+            ),
+        );
+    }
+    // Not the question itself.
+    let looked_for = format!("LIKE '%SELECT ''{mark}'',%'");
+    let count = |rows: Vec<Vec<Option<String>>>| rows[0][0].as_deref().unwrap().parse::<u32>().unwrap();
+    let of_postgres = format!("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query {looked_for}");
+    let of_maria = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE info {looked_for}");
+    let in_postgres = || count(postgres.query(&of_postgres).unwrap());
+    let in_maria = || maria.query(&of_maria).unwrap()[0][0].parse::<u32>().unwrap();
+    let asked: [(&str, &dyn Fn() -> u32); 2] = [("postgres", &in_postgres), ("maria", &in_maria)];
+    for (dag, running) in asked {
+        let mut task = home.daemon(&["tasks", "test", dag, "ask", "2024-05-06"]);
+        wait_until_blocking("the query runs", PATIENCE, || running() == 1).unwrap();
+        assert_eq!(task.interrupt(PATIENCE).unwrap().code(), Some(1));
+        wait_until_blocking("the query has ended", PATIENCE, || running() == 0).unwrap();
     }
 }

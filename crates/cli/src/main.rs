@@ -29,6 +29,8 @@ use crate::app::App;
 use crate::args::{Cli, Command, ConfigCommand, DevstackCommand, command};
 use crate::output::{Format, notice, print_one, print_text};
 
+/// A database that does not answer must not keep the process.
+const FAREWELLS: Duration = Duration::from_secs(5);
 /// How soon a daemon is as small as it can be after it has worked.
 const GIVES_BACK_EVERY: Duration = Duration::from_secs(10);
 
@@ -98,7 +100,11 @@ fn run(cli: Cli, masker: &Masker) -> anyhow::Result<()> {
         (app, _) => app?,
     };
     let runtime = runtime(&cli.command)?;
-    let result = runtime.block_on(dispatch(&app, cli.command));
+    let result = runtime.block_on(async {
+        let result = dispatch(&app, cli.command).await;
+        millrace_connectors::farewells(FAREWELLS).await;
+        result
+    });
     // A task that ignores its stop must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result

@@ -29,6 +29,7 @@ mod web;
 pub use aws::{AwsIdentity, aws_identity};
 pub use callback::{post_signed, run_command};
 pub use connectors::{Connectors, ConnectorsConfig, known_type, known_types};
+pub use parts::farewell::farewells;
 pub use parts::query_filter::{Counterpart, QueryFilter, query_filter};
 pub use processes::{LEASE_OWNER_VARIABLE, LocalProcesses, ProcessSettings, kill_orphans, owner_mark};
 pub use scratch::FolderScratch;

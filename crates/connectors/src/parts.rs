@@ -12,6 +12,7 @@ pub mod doubles;
 pub mod exact;
 pub mod failed_builds;
 pub mod failure;
+pub mod farewell;
 pub mod files;
 pub mod long_names;
 pub mod old_markers;

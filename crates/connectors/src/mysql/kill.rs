@@ -16,6 +16,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, Row};
 use super::entrance::Entrance;
 use super::rows::{Target, WireConnection, WireError};
 use crate::parts::failure::chain;
+use crate::parts::farewell::farewell;
 use crate::parts::task::TaskHandle;
 
 /// Connections that are opened in search of the server: behind a proxy each may reach another one.
@@ -79,8 +80,7 @@ impl Drop for KillOnDrop {
             return;
         }
         let search = self.search.clone();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
+        farewell(async move {
             if let Err(why) = search.kill().await {
                 tracing::warn!(reason = why, "a query could not be killed on its server");
                 search.task.tell(&why);

@@ -20,6 +20,7 @@ use crate::parts::dialect::Dialect;
 use crate::parts::failure::{
     chain, invalid, kind_of_redshift_text, kind_of_sqlstate, redshift_without_values, without_values,
 };
+use crate::parts::farewell::farewell;
 use crate::parts::row_counts::Awaited;
 use crate::parts::session::Session;
 use crate::parts::sql::{literal, scalar_number};
@@ -365,13 +366,11 @@ impl Drop for WireClient {
             return;
         }
         let (token, negotiation) = (self.client.cancel_token(), self.config.negotiation.clone());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = token.cancel_query(negotiation).await {
-                    tracing::warn!(error = chain(&error), "a query could not be cancelled on the server");
-                }
-            });
-        }
+        farewell(async move {
+            if let Err(error) = token.cancel_query(negotiation).await {
+                tracing::warn!(error = chain(&error), "a query could not be cancelled on the server");
+            }
+        });
     }
 }
 

@@ -13,6 +13,7 @@ use millrace_operator_api::{PortError, PortErrorKind};
 use super::statement::{State, state, token};
 use crate::parts::dialect::Dialect;
 use crate::parts::failure::invalid;
+use crate::parts::farewell::farewell;
 use crate::parts::row_counts::Awaited;
 use crate::parts::session::Session;
 use crate::parts::sql::literal;
@@ -33,9 +34,9 @@ struct CancelOnDrop {
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        if let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current()) {
+        if let Some(id) = self.id.take() {
             let inner = Arc::clone(&self.inner);
-            runtime.spawn(async move { inner.cancel(&id).await });
+            farewell(async move { inner.cancel(&id).await });
         }
     }
 }

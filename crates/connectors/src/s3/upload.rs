@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::failure::explain;
 use super::protection::Protection;
 use crate::parts::failure::invalid;
+use crate::parts::farewell::farewell;
 
 const FIRST_PART: usize = 8 * 1024 * 1024;
 const MIB: usize = 1024 * 1024;
@@ -311,8 +312,7 @@ impl Unfinished {
 
     fn begin_to_abort(&mut self) -> Option<JoinHandle<()>> {
         let id = self.id.take()?;
-        let runtime = tokio::runtime::Handle::try_current().ok()?;
-        Some(runtime.spawn(abort(self.client.clone(), self.bucket.clone(), self.key.clone(), id)))
+        farewell(abort(self.client.clone(), self.bucket.clone(), self.key.clone(), id))
     }
 }
 
