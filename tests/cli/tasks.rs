@@ -312,7 +312,7 @@ fn a_terminal_obeys_nothing_that_a_task_or_a_person_wrote() {
 
 /// A query that would run on for ten minutes when nobody waits for it any more.
 #[test]
-fn ctrl_c_ends_the_query_in_the_database_before_the_command_ends() {
+fn a_signal_ends_the_query_in_the_database_before_the_command_ends() {
     let postgres = Postgres::shared().and_then(|server| server.create_database()).unwrap();
     let maria = MariaDb::shared().and_then(|server| server.create_database()).unwrap();
     let mut home = TestHome::new();
@@ -338,7 +338,12 @@ fn ctrl_c_ends_the_query_in_the_database_before_the_command_ends() {
     for (dag, running) in asked {
         let mut task = home.daemon(&["tasks", "test", dag, "ask", "2024-05-06"]);
         wait_until_blocking("the query runs", PATIENCE, || running() == 1).unwrap();
-        assert_eq!(task.interrupt(PATIENCE).unwrap().code(), Some(1));
+        let (ended, which) = match dag {
+            "postgres" => (task.interrupt(PATIENCE), "interrupted at the keyboard"),
+            _ => (task.terminate(PATIENCE), "stopped by SIGTERM"),
+        };
+        assert_eq!(ended.unwrap().code(), Some(1));
+        assert!(task.stderr().contains(which), "{}", task.stderr());
         wait_until_blocking("the query has ended", PATIENCE, || running() == 0).unwrap();
     }
 }

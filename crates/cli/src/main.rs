@@ -14,6 +14,7 @@ mod notifier;
 mod output;
 mod provider;
 mod seclusion;
+mod signals;
 mod traces;
 mod trying;
 mod wiring;

@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use crate::app::App;
 use crate::commands::runs::conf_argument;
 use crate::output::{notice, print_one};
-use crate::{dag_files, lookup, wiring};
+use crate::{dag_files, lookup, signals, wiring};
 
 /// Lines to standard output; checkpoints as lines.
 struct Printed;
@@ -125,7 +125,7 @@ pub async fn test(
     let mut equipment = wiring::equipment(app, &vault, None, format!("test-{}", std::process::id()));
     equipment.is_test = true;
     let cancel = Cancel::new();
-    stop_on_ctrl_c(&cancel);
+    stop_on_signal(&cancel);
     let io = AttemptIo {
         log: Arc::new(Printed),
         journal: Arc::new(MemoryJournal::default()),
@@ -145,11 +145,15 @@ fn conclude(completion: &Completion) -> anyhow::Result<()> {
     }
 }
 
-fn stop_on_ctrl_c(cancel: &Cancel) {
+fn stop_on_signal(cancel: &Cancel) {
     let cancel = cancel.clone();
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            cancel.fire("interrupted at the keyboard");
+        if let Ok(which) = signals::stop().await {
+            notice("stopping; once more stops at once");
+            cancel.fire(which);
+            if signals::stop().await.is_ok() {
+                std::process::exit(1);
+            }
         }
     });
 }
@@ -375,7 +379,7 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
     });
     let notebook = Notebook::of(store.clone(), &assignment);
     let cancel = Cancel::new();
-    stop_on_ctrl_c(&cancel);
+    stop_on_signal(&cancel);
     let journal: Arc<dyn StatementJournal> = Arc::new(StoreJournal {
         store: store.clone(),
         clock: app.clock(),

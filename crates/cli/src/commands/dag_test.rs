@@ -34,7 +34,7 @@ use crate::args::DagTestArgs;
 use crate::commands::runs::conf_argument;
 use crate::lookup::{self, optional_time};
 use crate::output::{Format, notice, print_list, print_text};
-use crate::{dag_files, wiring};
+use crate::{dag_files, signals, wiring};
 
 /// Who asks, in the audit log of a database that nobody reads.
 const ACTOR: &str = "dags test";
@@ -218,6 +218,7 @@ impl Stage {
         let now = move || clock.now();
         let mut followers = Followers::default();
         let mut is_interrupted = false;
+        let mut stop = std::pin::pin!(signals::stop());
         let state = loop {
             let wake_at = engine.turn(&now).await?;
             followers.follow_new(self, app.format).await?;
@@ -232,12 +233,12 @@ impl Stage {
             tokio::select! {
                 Some(report) = completions.recv() => engine.complete(report),
                 () = tokio::time::sleep(until.unwrap_or(LOOK).min(LOOK)) => {}
-                result = tokio::signal::ctrl_c(), if !is_interrupted => {
-                    result.context("cannot listen to the keyboard")?;
+                result = &mut stop, if !is_interrupted => {
+                    let which = result.context("cannot listen to signals")?;
                     notice("stopping what runs");
                     is_interrupted = true;
                     engine.drain();
-                    engine.cancel_all("interrupted at the keyboard");
+                    engine.cancel_all(which);
                 }
             }
             while let Ok(report) = completions.try_recv() {

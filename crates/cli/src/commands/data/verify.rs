@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::args::VerifyArgs;
 use crate::failure::usage;
 use crate::output::{Format, counted, notice, print_list, print_one};
-use crate::{lookup, wiring};
+use crate::{lookup, signals, wiring};
 
 /// Movements of one run that are looked through.
 const MOST_LINES: u64 = 10_000;
@@ -30,7 +30,7 @@ pub async fn run(app: &App, args: VerifyArgs) -> anyhow::Result<()> {
     // Dropped, the queries are cancelled on their servers.
     tokio::select! {
         result = work => result,
-        _ = tokio::signal::ctrl_c() => bail!("interrupted; nothing was changed"),
+        which = signals::stop() => bail!("{}; nothing was changed", which?),
     }
 }
 
