@@ -95,6 +95,11 @@ impl Warehouse for SqliteWarehouse {
         table(name)
     }
 
+    fn index_sql(&self, name: &TableName, columns: &[String]) -> Option<String> {
+        let index = sql::quote(&format!("{}_index", name.name));
+        Some(format!("CREATE INDEX {index} ON {} ({})", table(name), sql::list(columns)))
+    }
+
     fn forget<'a>(&'a self, tables: &'a [TableName]) -> BoxFuture<'a, Result<(), PortError>> {
         Box::pin(async move {
             let mut connection = self.file.open(false).await?;

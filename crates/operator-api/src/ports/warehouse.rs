@@ -168,9 +168,8 @@ pub struct LoadRequest {
     pub unique_by: Vec<String>,
     /// The table is the task's own, empty, and nobody else looks at it: rows that come straight go into it as they come.
     pub is_own_table: bool,
-    /// Of an upsert, conditions on rows of the target, called as [`Warehouse::table_sql`] does: where one holds the row goes, in the
-    /// transaction of the rows and before any of them meets it, unless one has its keys. If the table, or a right that is
-    /// missing, keeps one from going, all stay, and the load goes on.
+    /// Of an upsert, conditions on rows of the target, called as [`Warehouse::table_sql`] does: such rows go before any comes in, in
+    /// one transaction, but for those with the keys of one that comes. Where one is kept from going, all stay.
     pub gone: Vec<String>,
     /// Statements for the transaction of the rows, after them: what must be true exactly when they are there.
     pub also: Vec<String>,
@@ -479,6 +478,11 @@ pub trait Warehouse: Send + Sync {
     /// A statement that keeps other writers off a table until the transaction ends. `None` where a transaction that writes
     /// has the database for itself.
     fn lock_sql(&self, _: &TableName) -> Option<String> {
+        None
+    }
+
+    /// A statement that lets rows of a table be found by these columns. `None` where joins need none.
+    fn index_sql(&self, _: &TableName, _columns: &[String]) -> Option<String> {
         None
     }
 

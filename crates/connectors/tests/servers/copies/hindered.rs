@@ -3,7 +3,8 @@
 
 use anyhow::Result;
 use millrace_operator_api::TaskError;
-use millrace_operator_api::ports::{LoadRequest, LoadRows, Ports, TableName, ValueType};
+use millrace_operator_api::ports::{LoadRequest, LoadRows, NewColumn, Ports, TableName, ValueType};
+use millrace_operators::parts::copying::deletes::Reconciling;
 use serde_json::{Value, json};
 
 use super::databases::{Database, Kind};
@@ -244,6 +245,40 @@ async fn what_comes_in_again_is_not_deleted_and_takes_nothing_along() -> Result<
         assert_eq!(all, [some(&["2", "3", "7"])], "{kind:?}");
         assert_eq!(target.rows(&format!("SELECT of FROM {child}")).await?, [some(&["2"])], "{kind:?}");
     }
+    Ok(())
+}
+
+/// SQLite has no join but from row to row: without an index each row of the target would be held against every key.
+#[tokio::test]
+async fn keys_are_not_gone_through_for_every_row_of_sqlite() -> Result<()> {
+    let world = World::start().await?;
+    let target = Database::start(&world, Kind::Lite, "target").await?;
+    target.run("CREATE TABLE t (id bigint PRIMARY KEY, at timestamp)").await?;
+    target.run("INSERT INTO t VALUES (1, '2024-01-01 00:00:00'), (2, NULL)").await?;
+    let context = world.context(1);
+    let warehouse = world.connectors.warehouse(&context, &target.conn_id).await?;
+    let wanted = Reconciling {
+        context: &context,
+        warehouse: &*warehouse,
+        target: &named(&target, "t"),
+        keys: vec![NewColumn { name: "id".to_owned(), type_name: "bigint".to_owned(), is_nullable: false }],
+        field: Some("at".to_owned()),
+        work: work(0),
+    };
+    let known = [("id", ValueType::Integer { bits: 64, signed: true })];
+    let conditions = wanted.before_load(async { Ok(stream_of(&known, &vec![some(&["1"])])) }).await?;
+    assert_eq!(conditions.len(), 2);
+    for condition in conditions {
+        let plan = target.rows(&format!("EXPLAIN QUERY PLAN DELETE FROM t WHERE {condition}")).await?;
+        let plan: Vec<String> = plan.into_iter().filter_map(|row| row.into_iter().next_back()?).collect();
+        for table in ["known", "k"] {
+            let search = format!("SEARCH {table} USING ");
+            assert!(plan.iter().any(|step| step.starts_with(&search)), "{table}: {plan:?}");
+        }
+        assert!(!plan.iter().any(|step| step.contains("AUTOMATIC")), "{plan:?}");
+    }
+    wanted.forget().await;
+    assert_eq!(left_behind(&target).await?, 0);
     Ok(())
 }
 

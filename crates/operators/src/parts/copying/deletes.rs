@@ -168,6 +168,9 @@ impl Reconciling<'_> {
                     .to_owned(),
             ));
         }
+        if let Some(index) = self.warehouse.index_sql(keys, &self.key_names()) {
+            self.warehouse.execute(&[index], false, work).await?;
+        }
         Ok(loaded.rows_read)
     }
 
@@ -187,12 +190,14 @@ impl Reconciling<'_> {
         // It may be a part of the key.
         let field = self.field.iter().filter(|field| !names.contains(field));
         let columns: Vec<String> = names.iter().chain(field).map(|name| warehouse.quote(name)).collect();
+        let index = warehouse.index_sql(known, &names);
         let (known, keys) = (warehouse.table_sql(known), warehouse.table_sql(keys));
-        vec![
+        let made = [
             format!("DROP TABLE IF EXISTS {known}"),
             format!("DROP TABLE IF EXISTS {keys}"),
             format!("CREATE TABLE {known} AS SELECT {} FROM {}", columns.join(", "), warehouse.table_sql(self.target)),
-        ]
+        ];
+        made.into_iter().chain(index).collect()
     }
 
     /// Whether a key of the source is in the target.
