@@ -6,6 +6,7 @@ mod connect;
 mod load;
 mod marker;
 mod numbers;
+mod reading;
 mod source;
 mod stage;
 mod swap;

@@ -3,92 +3,115 @@
 //! Any column holds any kind of value. One that is not of its column's kind is read as SQLite's own CAST to that kind reads
 //! it: a text in a column of bytes is the bytes of its UTF-8, and bytes in a column of texts are the text that they spell.
 
-use std::borrow::Cow;
+use std::io::Write;
 
 use millrace_operator_api::ports::ValueType;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, TypeInfo, ValueRef};
+use rusqlite::types::ValueRef;
 
-/// Why a value has no text.
-#[derive(Debug)]
-pub enum Unreadable {
-    /// Bytes that are no UTF-8 in a column of something else.
-    Bytes(usize),
-    Database(sqlx::Error),
-}
+/// So many bytes that are no UTF-8 stand in a column of something else.
+#[derive(Debug, PartialEq)]
+pub struct NoText(pub usize);
 
-impl From<sqlx::Error> for Unreadable {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-/// The canonical text of a value that stands in a column of this type.
-pub fn canonical<'a>(row: &'a SqliteRow, index: usize, of: &ValueType) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
-    let is_blob = class_of(row, index)?.is_some_and(|class| class == "BLOB");
-    match of {
+/// Appends the canonical text of a value that stands in a column of this type; nothing for NULL.
+pub fn append_canonical(value: ValueRef<'_>, of: &ValueType, text: &mut Vec<u8>) -> Result<(), NoText> {
+    match (of, value) {
         // Of what is no column of a table nothing is declared.
-        ValueType::Other => Ok(text(row, index)?),
-        ValueType::Bytes { .. } if is_blob => Ok(text(row, index)?),
-        ValueType::Bytes { .. } => Ok(text(row, index)?.map(|text| hex::encode(text).into_bytes().into())),
-        _ if is_blob => {
-            let bytes: &[u8] = row.try_get_unchecked(index)?;
-            match (of, bytes) {
-                (ValueType::Uuid, bytes) if bytes.len() == 16 => {
-                    Ok(Some(hyphened(hex::encode(bytes).as_bytes()).into()))
-                }
-                (_, bytes) if std::str::from_utf8(bytes).is_ok() => Ok(Some(bytes.into())),
-                (_, bytes) => Err(Unreadable::Bytes(bytes.len())),
-            }
+        (ValueType::Other, _) | (ValueType::Bytes { .. }, ValueRef::Blob(_)) => append_text(value, text),
+        (ValueType::Bytes { .. }, ValueRef::Text(bytes)) => append_hex(bytes, text),
+        (ValueType::Bytes { .. }, _) => {
+            let mut number = Vec::new();
+            append_text(value, &mut number);
+            append_hex(&number, text);
         }
-        _ => Ok(text(row, index)?),
+        (ValueType::Uuid, ValueRef::Blob(bytes)) if bytes.len() == 16 => append_uuid(bytes, text),
+        (_, ValueRef::Blob(bytes)) if std::str::from_utf8(bytes).is_ok() => text.extend_from_slice(bytes),
+        (_, ValueRef::Blob(bytes)) => return Err(NoText(bytes.len())),
+        _ => append_text(value, text),
     }
-}
-
-/// SQLite's name for the kind of a value; `None` for NULL.
-fn class_of(row: &SqliteRow, index: usize) -> Result<Option<String>, sqlx::Error> {
-    let value = row.try_get_raw(index)?;
-    Ok((!value.is_null()).then(|| value.type_info().name().to_owned()))
+    Ok(())
 }
 
 /// A value as text, by its own storage class: integers and texts exactly, floats in the shortest form that reads back as
 /// the same, blobs as lower-case hex.
-pub fn text(row: &SqliteRow, index: usize) -> Result<Option<Cow<'_, [u8]>>, sqlx::Error> {
-    let Some(class) = class_of(row, index)? else { return Ok(None) };
-    Ok(Some(match class.as_str() {
-        "INTEGER" | "BOOLEAN" => row.try_get_unchecked::<i64, _>(index)?.to_string().into_bytes().into(),
-        "REAL" => {
-            let number: f64 = row.try_get_unchecked(index)?;
-            if number.is_infinite() {
-                let text: &[u8] = if number > 0.0 { b"Infinity" } else { b"-Infinity" };
-                return Ok(Some(text.into()));
-            }
-            number.to_string().into_bytes().into()
+pub fn text(value: ValueRef<'_>) -> Option<String> {
+    if value == ValueRef::Null {
+        return None;
+    }
+    let mut text = Vec::new();
+    append_text(value, &mut text);
+    Some(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+fn append_text(value: ValueRef<'_>, text: &mut Vec<u8>) {
+    // Writing into memory does not fail.
+    let _ = match value {
+        ValueRef::Null => Ok(()),
+        ValueRef::Integer(number) => write!(text, "{number}"),
+        ValueRef::Real(f64::INFINITY) => text.write_all(b"Infinity"),
+        ValueRef::Real(f64::NEG_INFINITY) => text.write_all(b"-Infinity"),
+        ValueRef::Real(number) => write!(text, "{number}"),
+        ValueRef::Text(bytes) => text.write_all(bytes),
+        ValueRef::Blob(bytes) => {
+            append_hex(bytes, text);
+            Ok(())
         }
-        "BLOB" => hex::encode(row.try_get_unchecked::<&[u8], _>(index)?).into_bytes().into(),
-        // A long one is not copied on its way to the rows.
-        _ => row.try_get_unchecked::<&[u8], _>(index)?.into(),
-    }))
+    };
+}
+
+/// The digits of a long value need no memory of their own on their way.
+fn append_hex(bytes: &[u8], text: &mut Vec<u8>) {
+    let start = text.len();
+    text.resize(start + 2 * bytes.len(), 0);
+    // There is room for exactly as many digits.
+    let _ = hex::encode_to_slice(bytes, &mut text[start..]);
 }
 
 /// 32 digits as a UUID is written.
-fn hyphened(digits: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(36);
-    for (at, digit) in digits.iter().enumerate() {
-        if matches!(at, 8 | 12 | 16 | 20) {
+fn append_uuid(bytes: &[u8], text: &mut Vec<u8>) {
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
             text.push(b'-');
         }
-        text.push(*digit);
+        append_hex(&[*byte], text);
     }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn canonical(value: ValueRef<'_>, of: &ValueType) -> Result<String, NoText> {
+        let mut text = b"before ".to_vec();
+        append_canonical(value, of, &mut text)?;
+        Ok(String::from_utf8(text.split_off("before ".len())).unwrap())
+    }
+
     #[test]
-    fn the_bytes_of_a_uuid_are_written_with_hyphens() {
-        assert_eq!(hyphened(hex::encode([0x12; 16]).as_bytes()), b"12121212-1212-1212-1212-121212121212");
+    fn a_value_is_read_as_its_column_says() {
+        let bytes = ValueType::Bytes { max_bytes: None };
+        let word = ValueType::Text { max_chars: None, max_bytes: None };
+        for (value, of, expected) in [
+            (ValueRef::Blob(&[0x12; 16]), &ValueType::Uuid, Ok("12121212-1212-1212-1212-121212121212")),
+            (ValueRef::Blob(&[0x12; 15]), &ValueType::Uuid, Ok("\u{12}".repeat(15).as_str())),
+            (ValueRef::Blob(b"\x00\xff"), &bytes, Ok("00ff")),
+            (ValueRef::Text(b"de"), &bytes, Ok("6465")),
+            (ValueRef::Integer(12), &bytes, Ok("3132")),
+            (ValueRef::Blob(b"de"), &word, Ok("de")),
+            (ValueRef::Blob(b"\xff"), &word, Err(NoText(1))),
+            (ValueRef::Blob(b"\xff"), &ValueType::Other, Ok("ff")),
+            (ValueRef::Integer(i64::MIN), &word, Ok("-9223372036854775808")),
+            (ValueRef::Real(0.1), &word, Ok("0.1")),
+            (ValueRef::Real(f64::NEG_INFINITY), &ValueType::Other, Ok("-Infinity")),
+        ] {
+            assert_eq!(canonical(value, of), expected.map(ToOwned::to_owned), "{value:?} in {of}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_has_a_text() {
+        assert_eq!(text(ValueRef::Null), None);
+        assert_eq!(text(ValueRef::Text(b"")).as_deref(), Some(""));
+        assert_eq!(text(ValueRef::Text(b"a\xff")).as_deref(), Some("a\u{fffd}"));
+        assert_eq!(text(ValueRef::Real(f64::INFINITY)).as_deref(), Some("Infinity"));
     }
 }

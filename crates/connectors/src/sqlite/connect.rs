@@ -6,22 +6,26 @@ use futures::TryStreamExt;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::{SmallResult, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, SqliteConnection};
+use rusqlite::types::ValueRef;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, SqliteConnection, TypeInfo, ValueRef as _};
 
 use super::cells::text;
 use super::numbers;
 use crate::parts::failure::{chain, invalid};
-use crate::parts::sql::quote;
+use crate::parts::sql::{quote, scalar};
 use crate::parts::task::TaskHandle;
 
-const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
+pub const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Asked of every file that is opened.
+pub const ENCODING: &str = "PRAGMA encoding";
 
 /// Which file, for whom.
 #[derive(Clone)]
 pub struct SqliteFile {
     pub conn_id: String,
-    path: String,
+    pub path: String,
     pub task: TaskHandle,
 }
 
@@ -57,35 +61,50 @@ impl SqliteFile {
         } else {
             options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
         };
-        let connected = options.connect().await.map_err(|error| {
-            let mut failure = self.failure("cannot open the file", &error);
-            if !std::path::Path::new(&self.path).exists() {
-                failure.kind = PortErrorKind::NotFound;
-                failure.message = format!("connection {:?}: there is no file {}", self.conn_id, self.path);
-            }
-            failure
-        });
-        let mut connection = connected?;
-        // What is read of other texts are their bytes, and no error.
-        let encoding = self.ask(&mut connection, "PRAGMA encoding").await?;
-        if encoding.rows.first().and_then(|row| row.first()?.as_deref()) != Some("UTF-8") {
-            return Err(invalid(format!(
-                "connection {:?}: the texts of {} are kept in UTF-16, which is not read here; write the database anew in UTF-8 \
-                 (sqlite3 old.db .dump | sqlite3 new.db)",
-                self.conn_id, self.path
-            )));
-        }
+        let connected = options.connect().await;
+        let mut connection =
+            connected.map_err(|error| self.not_opened(self.failure("cannot open the file", &error)))?;
+        let encoding = self.ask(&mut connection, ENCODING).await?;
+        self.require_utf8(scalar(&encoding))?;
         Ok(connection)
     }
 
+    /// Why the file could not be opened.
+    pub fn not_opened(&self, mut failure: PortError) -> PortError {
+        if !std::path::Path::new(&self.path).exists() {
+            failure.kind = PortErrorKind::NotFound;
+            failure.message = format!("connection {:?}: there is no file {}", self.conn_id, self.path);
+        }
+        failure
+    }
+
+    /// What is read of other texts are their bytes, and no error.
+    pub fn require_utf8(&self, encoding: Option<&str>) -> Result<(), PortError> {
+        if encoding == Some("UTF-8") {
+            return Ok(());
+        }
+        Err(invalid(format!(
+            "connection {:?}: the texts of {} are kept in UTF-16, which is not read here; write the database anew in UTF-8 \
+             (sqlite3 old.db .dump | sqlite3 new.db)",
+            self.conn_id, self.path
+        )))
+    }
+
     pub fn failure(&self, what: &str, error: &sqlx::Error) -> PortError {
-        let message = format!("connection {:?}: {what}: {}", self.conn_id, chain(error));
-        let Some(database) = error.as_database_error() else { return PortError::new(PortErrorKind::Other, message) };
-        let code = database.code().unwrap_or_default().into_owned();
+        let Some(database) = error.as_database_error() else {
+            let message = format!("connection {:?}: {what}: {}", self.conn_id, chain(error));
+            return PortError::new(PortErrorKind::Other, message);
+        };
+        let code = database.code().and_then(|code| code.parse().ok()).unwrap_or_default();
+        self.refusal(what, code, database.message())
+    }
+
+    /// What SQLite says, with its extended result code.
+    pub fn refusal(&self, what: &str, code: i32, said: &str) -> PortError {
+        let message =
+            format!("connection {:?}: {what}: error returned from database: (code: {code}) {said}", self.conn_id);
         // The low byte of SQLite's extended result codes.
-        let primary = code.parse::<u32>().map_or(0, |code| code & 0xff);
-        let said = database.message();
-        let kind = match primary {
+        let kind = match code & 0xff {
             5 | 6 | 10 | 13 => PortErrorKind::Unavailable,
             3 | 8 | 23 => PortErrorKind::Denied,
             18..=20 => PortErrorKind::Data,
@@ -95,7 +114,7 @@ impl SqliteFile {
             1 => PortErrorKind::Invalid,
             _ => PortErrorKind::Other,
         };
-        PortError::new(kind, message).with_code(code)
+        PortError::new(kind, message).with_code(code.to_string())
     }
 
     pub async fn run(&self, connection: &mut SqliteConnection, sql: &str) -> Result<u64, PortError> {
@@ -118,8 +137,8 @@ impl SqliteFile {
                     }
                     let mut cells = Vec::with_capacity(row.len());
                     for index in 0..row.len() {
-                        let cell = text(&row, index).map_err(|error| self.failure(&opening(sql), &error))?;
-                        cells.push(cell.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
+                        let value = value(&row, index).map_err(|error| self.failure(&opening(sql), &error))?;
+                        cells.push(text(value));
                     }
                     result.rows.push(cells);
                 }
@@ -127,6 +146,20 @@ impl SqliteFile {
         }
         Ok(result)
     }
+}
+
+/// By its own storage class.
+fn value(row: &SqliteRow, index: usize) -> Result<ValueRef<'_>, sqlx::Error> {
+    let value = row.try_get_raw(index)?;
+    if value.is_null() {
+        return Ok(ValueRef::Null);
+    }
+    Ok(match value.type_info().name() {
+        "INTEGER" | "BOOLEAN" => ValueRef::Integer(row.try_get_unchecked(index)?),
+        "REAL" => ValueRef::Real(row.try_get_unchecked(index)?),
+        "BLOB" => ValueRef::Blob(row.try_get_unchecked(index)?),
+        _ => ValueRef::Text(row.try_get_unchecked(index)?),
+    })
 }
 
 /// Schemas are attached databases in SQLite; names such as `analytics` that are none mean the one file.

@@ -1,56 +1,26 @@
 //! Declared types of SQLite in neutral words. They bind no value: what a column really holds may be of any kind, and is
 //! given as the text of that kind.
 
-use std::collections::{BTreeSet, HashMap};
-
 use millrace_operator_api::ports::{SourceColumn, ValueType};
-use sqlx::sqlite::SqliteColumn;
-use sqlx::{Column, SqliteConnection};
+use rusqlite::Statement;
 
-use super::connect::{SqliteFile, literal};
 use crate::parts::declared::Declared;
 
 /// The columns of a prepared query: those that are columns of tables have declared types, expressions have none.
-pub async fn source_columns(
-    file: &SqliteFile,
-    connection: &mut SqliteConnection,
-    columns: &[SqliteColumn],
-) -> Vec<SourceColumn> {
-    let mut declared: HashMap<String, HashMap<String, String>> = HashMap::new();
-    for table in columns.iter().filter_map(origin).map(|(table, _)| table).collect::<BTreeSet<_>>() {
-        let statement = format!("SELECT name, type FROM pragma_table_xinfo({})", literal(&table));
-        match file.ask(connection, &statement).await {
-            Ok(answer) => {
-                let types = answer.rows.into_iter().filter_map(|row| {
-                    let mut cells = row.into_iter();
-                    Some((cells.next()??, cells.next()??))
-                });
-                declared.insert(table, types.collect());
-            }
-            Err(error) => tracing::debug!(error = error.message, "the declared types could not be read"),
+pub fn source_columns(statement: &Statement<'_>) -> Vec<SourceColumn> {
+    let columns = statement.columns();
+    let columns = columns.iter().map(|column| {
+        let text = column.decl_type().unwrap_or_default();
+        SourceColumn {
+            name: column.name().to_owned(),
+            value: value_type(text),
+            // PostgreSQL has a type of that name, whose texts are in an order that nobody keeps here.
+            type_name: Some(text.to_ascii_lowercase())
+                .filter(|name| name != "jsonb")
+                .unwrap_or_else(|| "json".to_owned()),
         }
-    }
-    columns
-        .iter()
-        .map(|column| {
-            let known = origin(column).and_then(|(table, name)| declared.get(&table)?.get(&name).cloned());
-            let text = known.unwrap_or_default();
-            SourceColumn {
-                name: column.name().to_owned(),
-                value: value_type(&text),
-                // PostgreSQL has a type of that name, whose texts are in an order that nobody keeps here.
-                type_name: Some(text.to_ascii_lowercase())
-                    .filter(|name| name != "jsonb")
-                    .unwrap_or_else(|| "json".to_owned()),
-            }
-        })
-        .collect()
-}
-
-fn origin(column: &SqliteColumn) -> Option<(String, String)> {
-    let origin = column.origin();
-    let table = origin.table_column()?;
-    Some((table.table.to_string(), table.name.to_string()))
+    });
+    columns.collect()
 }
 
 fn value_type(text: &str) -> ValueType {

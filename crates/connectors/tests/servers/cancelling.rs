@@ -1,8 +1,10 @@
 //! A task that is stopped leaves nothing behind: no file, no upload, no query, no staging table, no row.
 
 use anyhow::{Context, Result, bail};
+use futures::TryStreamExt as _;
 use millrace_devstack::Fault;
 use millrace_operator_api::TaskError;
+use millrace_operator_api::ports::Ports as _;
 use millrace_testkit::wait_until;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -24,6 +26,11 @@ fn is_cancelled(result: &Result<Value, TaskError>) -> Result<()> {
 /// Fifteen rows of a million characters, then none for ever.
 fn endless(kind: Kind) -> &'static str {
     match kind {
+        // Counts without end.
+        Kind::Lite => {
+            "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n LIMIT 16), m(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM m) \
+             SELECT id, CASE WHEN id = 16 THEN (SELECT count(*) FROM m) ELSE replace(hex(zeroblob(500000)), '0', 'x') END AS note FROM n"
+        }
         Kind::Maria => "SELECT seq AS id, IF(seq = 16, SLEEP(3600), REPEAT('x', 1000000)) AS note FROM seq_1_to_16",
         _ => {
             "SELECT n AS id, CASE WHEN n = 16 THEN pg_sleep(3600)::text ELSE repeat('x', 1000000) END AS note \
@@ -34,6 +41,9 @@ fn endless(kind: Kind) -> &'static str {
 
 /// Queries of the kind that still run.
 fn running(source: &Database) -> Result<usize> {
+    if source.kind == Kind::Lite {
+        return readers();
+    }
     if source.kind == Kind::Maria {
         let statement = "SELECT id FROM information_schema.processlist WHERE info LIKE '%SLEEP(3600)%' \
              AND db = DATABASE() AND id <> CONNECTION_ID()";
@@ -42,6 +52,17 @@ fn running(source: &Database) -> Result<usize> {
     let statement = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND datname = current_database() \
          AND query LIKE '%pg_sleep(3600)%' AND pid <> pg_backend_pid()";
     Ok(source.postgres()?.query(statement)?.len())
+}
+
+/// Threads of this process that read SQLite.
+fn readers() -> Result<usize> {
+    let mut found = 0;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        // One that has ended meanwhile reads nothing.
+        let name = std::fs::read_to_string(thread?.path().join("comm")).unwrap_or_default();
+        found += usize::from(name.trim_end() == "sqlite-reader");
+    }
+    Ok(found)
 }
 
 async fn no_query_is_left(source: &Database) -> Result<()> {
@@ -106,6 +127,27 @@ async fn a_stopped_extract_from_mariadb_leaves_nothing() -> Result<()> {
 #[tokio::test]
 async fn a_stopped_extract_from_postgres_leaves_nothing() -> Result<()> {
     a_stopped_extract(Kind::Postgres).await
+}
+
+#[tokio::test]
+async fn a_stopped_extract_from_sqlite_leaves_nothing() -> Result<()> {
+    a_stopped_extract(Kind::Lite).await
+}
+
+#[tokio::test]
+async fn a_query_of_sqlite_ends_with_its_stream_in_the_middle_of_a_step() -> Result<()> {
+    let world = World::start().await?;
+    let source = Database::start(&world, Kind::Lite, "source").await?;
+    let port = world.connectors.source(&world.context(1), &source.conn_id).await?;
+    let mut stream = port.query(endless(Kind::Lite)).await?;
+    // The last of them before the endless one is kept until that one is there.
+    for id in 1..=14 {
+        let batch = stream.batches.try_next().await?.context("a row")?;
+        assert_eq!(batch.cell(0, 0), Some(id.to_string().as_bytes()));
+    }
+    assert_eq!(running(&source)?, 1);
+    drop(stream);
+    no_query_is_left(&source).await
 }
 
 #[tokio::test]
