@@ -107,6 +107,30 @@ async fn values_come_out_by_their_storage_class() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_query_is_one_whole_statement() -> Result<()> {
+    let (world, subject) = start(&["CREATE TABLE v (a)", "INSERT INTO v VALUES (1)"]).await?;
+    drop(subject);
+    let source = world.connectors.source(&world.context(1), "lite").await?;
+    for query in ["SELECT a FROM v ;; \n", "SELECT a FROM v; -- the end", "/* all */ SELECT a FROM v"] {
+        assert_eq!(cells(source.query(query).await?).await?, [some(&["1"])], "{query}");
+    }
+    for (query, said) in [
+        ("SELECT a FROM v; SELECT 2", "Multiple statements"),
+        ("SELECT a FROM v WHERE a = :id", "needed 1"),
+        ("SELECT b FROM v", "no such column: b"),
+    ] {
+        let error = refused(source.query(query).await.map(drop))?;
+        assert_eq!(error.kind, PortErrorKind::Invalid, "{query}: {}", error.message);
+        assert!(
+            error.message.contains("\"lite\": the query was refused") && error.message.contains(said),
+            "{}",
+            error.message
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_value_of_another_kind_than_its_column_is_read_as_the_columns_kind() -> Result<()> {
     let (world, subject) = start(&[
         "CREATE TABLE v (id INTEGER PRIMARY KEY, bytes BLOB, word TEXT, number INTEGER, uid UUID, day DATE, loose)",
