@@ -60,11 +60,21 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// What floor 0 must not reach, not even through somebody else's crate.
-const IMPURE: &[&str] = &["tokio", "sqlx", "sqlx-core", "sea-orm", "tokio-postgres", "hyper", "mio", "notify"];
+const IMPURE: &[&str] =
+    &["tokio", "sqlx", "sqlx-core", "rusqlite", "sea-orm", "tokio-postgres", "hyper", "mio", "notify"];
 
 /// Operators see ports, never a driver.
-const DRIVERS: &[&str] =
-    &["tokio", "sqlx", "sea-orm", "tokio-postgres", "aws-config", "aws-sdk-s3", "aws-sdk-redshiftdata", "hyper"];
+const DRIVERS: &[&str] = &[
+    "tokio",
+    "sqlx",
+    "rusqlite",
+    "sea-orm",
+    "tokio-postgres",
+    "aws-config",
+    "aws-sdk-s3",
+    "aws-sdk-redshiftdata",
+    "hyper",
+];
 
 const LONGEST_FILE: usize = 800;
 
