@@ -103,7 +103,9 @@ fn run(cli: Cli, masker: &Masker) -> anyhow::Result<()> {
     let runtime = runtime(&cli.command)?;
     let result = runtime.block_on(async {
         let result = dispatch(&app, cli.command).await;
-        millrace_connectors::farewells(FAREWELLS).await;
+        if !millrace_connectors::farewells(FAREWELLS).await {
+            notice("a database or a store did not answer when it was told to stop: what was begun there may go on");
+        }
         result
     });
     // A task that ignores its stop must not keep the process.

@@ -152,7 +152,7 @@ fn stop_on_signal(cancel: &Cancel) {
             notice("stopping; once more stops at once");
             cancel.fire(which);
             if signals::stop().await.is_ok() {
-                std::process::exit(1);
+                cancel.cut_off(which, tokio::time::Instant::now());
             }
         }
     });

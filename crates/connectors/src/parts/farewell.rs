@@ -16,8 +16,8 @@ pub fn farewell(work: impl Future<Output = ()> + Send + 'static) -> Option<JoinH
     Some(FAREWELLS.spawn_on(work, &Handle::try_current().ok()?))
 }
 
-/// Until everything is said, at the end of a process. What takes longer than that is given up.
-pub async fn farewells(patience: Duration) {
+/// Until everything is said, at the end of a process. False for what would take longer than that, which is given up.
+pub async fn farewells(patience: Duration) -> bool {
     FAREWELLS.close();
-    let _ = tokio::time::timeout(patience, FAREWELLS.wait()).await;
+    tokio::time::timeout(patience, FAREWELLS.wait()).await.is_ok()
 }
