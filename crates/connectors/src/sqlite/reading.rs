@@ -86,6 +86,12 @@ impl Reader {
         let connection = self.open()?;
         let refused = |error| self.failure("the query was refused", &error);
         let mut statement = connection.prepare(&self.sql).map_err(refused)?;
+        if statement.column_count() == 0 {
+            return Err(invalid(format!(
+                "connection {:?}: the query was refused: it gives no columns; is it empty?",
+                self.file.conn_id
+            )));
+        }
         let columns = source_columns(&statement);
         let mut rows = statement.query([]).map_err(refused)?;
         // Whoever asked may be gone, which the first batch tells.

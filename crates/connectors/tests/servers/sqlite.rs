@@ -118,6 +118,8 @@ async fn a_query_is_one_whole_statement() -> Result<()> {
         ("SELECT a FROM v; SELECT 2", "Multiple statements"),
         ("SELECT a FROM v WHERE a = :id", "needed 1"),
         ("SELECT b FROM v", "no such column: b"),
+        ("-- SELECT a FROM v", "it gives no columns"),
+        ("", "it gives no columns"),
     ] {
         let error = refused(source.query(query).await.map(drop))?;
         assert_eq!(error.kind, PortErrorKind::Invalid, "{query}: {}", error.message);
