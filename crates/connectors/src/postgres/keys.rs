@@ -72,8 +72,8 @@ pub async fn key_of(
 }
 
 /// Answers with a row where a unique rule, of the table or of a part of it, may be broken by two rows with different keys: one
-/// whose columns are not all of the keys and more. Not where a reference of the table to itself takes rows along with one
-/// that goes.
+/// whose columns are not all of the keys and more. Not where more may happen with a row that goes than that it goes: a trigger
+/// or a rule, a reference that takes other rows along or changes them, or is looked at when the transaction ends only.
 pub fn rule_beside(target: &TableName, keys: &[String]) -> String {
     format!(
         "WITH RECURSIVE tree(oid) AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {} \
@@ -83,8 +83,11 @@ pub fn rule_beside(target: &TableName, keys: &[String]) -> String {
          FROM unnest(i.indkey[0:i.indnkeyatts - 1], i.indcollation[0:i.indnkeyatts - 1]) AS k(n, rule) \
          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n \
          WHERE a.attname = w.name AND k.rule = a.attcollation))) \
-         AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.contype = 'f' AND k.confdeltype = 'c' \
-         AND k.conrelid IN (SELECT oid FROM tree) AND k.confrelid IN (SELECT oid FROM tree)) LIMIT 1",
+         AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid IN (SELECT oid FROM tree) \
+         AND (k.confdeltype IN ('c', 'n', 'd') OR k.condeferred)) \
+         AND NOT EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid IN (SELECT oid FROM tree) AND NOT g.tgisinternal \
+         AND g.tgenabled <> 'D' AND g.tgtype & 8 > 0) \
+         AND NOT EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class IN (SELECT oid FROM tree) AND r.ev_type = '4') LIMIT 1",
         picks(target, Dialect::Postgres),
         literals(keys),
     )

@@ -29,16 +29,6 @@ pub fn with_actions(target: &TableName) -> String {
     )
 }
 
-/// Names the foreign keys that are looked at when a transaction ends, which refer to the table, as one list or NULL.
-pub fn looked_at_later(target: &TableName) -> String {
-    format!(
-        "SELECT string_agg(quote_ident(s.nspname) || '.' || quote_ident(k.conname), ', ') FROM pg_class c \
-         JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_constraint k ON k.confrelid = c.oid AND k.contype = 'f' \
-         JOIN pg_namespace s ON s.oid = k.connamespace WHERE {} AND k.condeferred",
-        picks(target, Dialect::Postgres),
-    )
-}
-
 /// Like [`with_actions`], and tables that inherit from this one without being its partitions: a DELETE goes on to their rows,
 /// which have columns of their own. Nothing where the table (quoted in `quoted`) has no row: then nothing is lost.
 pub fn that_lose(target: &TableName, quoted: &str) -> String {

@@ -15,7 +15,7 @@ use crate::parts::pieces::{Pieces, Written};
 use crate::parts::row_counts::{require_inserted, require_updated};
 use crate::parts::rows::{CellKind, LoadColumn, Refusal, Rejects, row_text};
 use crate::parts::session::picks;
-use crate::parts::sql::{list, list_of, literal, quote, same_keys, scalar, scalar_number};
+use crate::parts::sql::{list, list_of, literal, quote, same_keys, scalar_number};
 use crate::parts::upsert::{Nulls, SEQUENCE, Upsert, delete_gone, tied};
 use crate::parts::wire::WireClient;
 
@@ -83,10 +83,6 @@ impl Writing<'_> {
                 let delete = delete_gone(self.target, condition, upsert.staging, &same);
                 let deleted = client.query(&delete).await?.rows_affected;
                 written = written.and(Written { deleted, ..Written::default() });
-            }
-            let later = client.query(&references::looked_at_later(&self.request.target)).await?;
-            if let Some(names) = scalar(&later) {
-                client.batch(&format!("SET CONSTRAINTS {names} IMMEDIATE; SET CONSTRAINTS {names} DEFERRED")).await?;
             }
             Ok(written)
         };

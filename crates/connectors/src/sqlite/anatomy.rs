@@ -93,7 +93,8 @@ pub async fn has_triggers(
 }
 
 /// Whether a unique rule may be broken by two rows with different keys: one whose columns are not all of the keys and more, or
-/// which compares them in another way. Not where a reference of the table to itself takes rows along with one that goes.
+/// which compares them in another way. Not where more may happen with a row that goes than that it goes: a trigger, a reference
+/// that takes other rows along or changes them, or is looked at when the transaction ends only (which only its words say).
 pub async fn has_rule_beside(
     file: &SqliteFile,
     connection: &mut SqliteConnection,
@@ -101,10 +102,13 @@ pub async fn has_rule_beside(
     keys: &[String],
 ) -> Result<bool, PortError> {
     let name = literal(&target.name);
-    let takes_along = format!(
-        "SELECT 1 FROM pragma_foreign_key_list({name}) WHERE \"table\" = {name} COLLATE NOCASE AND on_delete = 'CASCADE' LIMIT 1"
+    let does_more = format!(
+        "SELECT 1 FROM sqlite_master AS m, pragma_foreign_key_list(m.name) AS f WHERE m.type = 'table' \
+         AND f.\"table\" = {name} COLLATE NOCASE AND (f.on_delete NOT IN ('NO ACTION', 'RESTRICT') OR m.sql LIKE '%DEFER%') \
+         UNION ALL SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND tbl_name = {name} COLLATE NOCASE \
+         AND sql LIKE '%DELETE%' LIMIT 1"
     );
-    if !file.ask(connection, &takes_along).await?.rows.is_empty() {
+    if !file.ask(connection, &does_more).await?.rows.is_empty() {
         return Ok(false);
     }
     // A primary key of one integer has no index.

@@ -181,7 +181,8 @@ async fn a_source_without_a_row_or_with_other_keys_deletes_nothing() -> Result<(
 
 #[tokio::test]
 async fn what_others_refer_to_keeps_no_other_row_from_coming_in() -> Result<()> {
-    for (kind, when) in [(Kind::Postgres, ""), (Kind::Postgres, " DEFERRABLE INITIALLY DEFERRED"), (Kind::Lite, "")] {
+    let late = " DEFERRABLE INITIALLY DEFERRED";
+    for (kind, when) in [(Kind::Postgres, ""), (Kind::Postgres, late), (Kind::Lite, ""), (Kind::Lite, late)] {
         let accounts = Accounts::of(kind, Way::Direct, ", UNIQUE (u)").await?;
         let (users, orders) = (accounts.target.place("users"), accounts.target.place("orders"));
         accounts.target.run(&format!("CREATE TABLE {orders} (of varchar(9) REFERENCES {users} (id){when})")).await?;
@@ -286,8 +287,108 @@ fn named(target: &Database, name: &str) -> TableName {
     TableName { schema: Some(target.schema.clone()).filter(|schema| schema == "dw"), name: name.to_owned() }
 }
 
+/// Whoever goes takes others along, by ways that lead back into the table.
+#[tokio::test]
+async fn what_goes_takes_no_row_along_that_the_source_has() -> Result<()> {
+    for kind in HINDERED {
+        let accounts = Accounts::of(kind, Way::Direct, ", own text, UNIQUE (u)").await?;
+        let (users, teams) = (accounts.target.place("users"), accounts.target.place("teams"));
+        let orders = accounts.target.place("orders");
+        accounts
+            .target
+            .run(&format!(
+                "CREATE TABLE {teams} (id int PRIMARY KEY, of varchar(9) REFERENCES {users} (id) ON DELETE CASCADE)"
+            ))
+            .await?;
+        accounts.target.run(&format!("INSERT INTO {teams} VALUES (1, 'z')")).await?;
+        let refers = "int REFERENCES {teams} (id) ON DELETE CASCADE DEFAULT NULL".replace("{teams}", &teams);
+        accounts.target.run(&format!("ALTER TABLE {users} ADD COLUMN in_group {refers}")).await?;
+        accounts.target.run(&format!("UPDATE {users} SET own = 'precious', in_group = 1 WHERE id = 'a'")).await?;
+        accounts
+            .target
+            .run(&format!("CREATE TABLE {orders} (of varchar(9) REFERENCES {users} (id) ON DELETE CASCADE)"))
+            .await?;
+        accounts.target.run(&format!("INSERT INTO {orders} VALUES ('a')")).await?;
+        // a leaves the group before z goes, which the deletion after the load minds.
+        accounts
+            .source
+            .run(
+                "ALTER TABLE users ADD COLUMN in_group int; DELETE FROM users WHERE id = 'z'; \
+                  UPDATE users SET at = '2024-02-01'; INSERT INTO users VALUES ('c', 8, '2024-02-01', NULL)",
+            )
+            .await?;
+        let mut load = json!({
+            "warehouse_conn_id": accounts.target.conn_id, "table": "users", "upsert_keys": "id", "order_key": "at",
+            "sql_conn_id": accounts.source.conn_id, "query": "SELECT id, u, at, in_group FROM users",
+            "delete_missing": {"sql_conn_id": accounts.source.conn_id, "query": "SELECT id FROM users"},
+        });
+        if accounts.target.schema == "dw" {
+            load["schema"] = json!("dw");
+        }
+        let loaded = Task::new(&accounts.world, "upsert", load).run(1).await?;
+        assert_eq!(loaded["rows_updated"], 1, "{kind:?}: {loaded}");
+        let rows = accounts.target.rows(&format!("SELECT id, own FROM {users} ORDER BY id")).await?;
+        assert_eq!(rows[0], some(&["a", "precious"]), "{kind:?}: {rows:?}");
+        assert_eq!((rows.len(), rows[1][0].as_deref()), (2, Some("c")), "{kind:?}: {rows:?}");
+        assert_eq!(accounts.target.rows(&format!("SELECT of FROM {orders}")).await?, [some(&["a"])], "{kind:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_table_whose_deletions_set_off_triggers_is_left_alone() -> Result<()> {
+    for kind in HINDERED {
+        let world = World::start().await?;
+        let target = Database::start(&world, kind, "target").await?;
+        let warehouse = world.connectors.warehouse(&world.context(1), &target.conn_id).await?;
+        let (place, k) = (target.place("t"), ["k".to_owned()]);
+        target.run(&format!("CREATE TABLE {place} (k text PRIMARY KEY, v text UNIQUE, up text)")).await?;
+        assert!(warehouse.gone_rows_hinder(&named(&target, "t"), &k).await?, "{kind:?}");
+        if kind == Kind::Lite {
+            target.run("CREATE TRIGGER takes AFTER DELETE ON t BEGIN DELETE FROM t WHERE up = OLD.k; END").await?;
+        } else {
+            let made = "CREATE FUNCTION dw.takes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$";
+            target.run(made).await?;
+            target.run("CREATE TRIGGER takes AFTER DELETE ON dw.t FOR EACH ROW EXECUTE FUNCTION dw.takes()").await?;
+        }
+        assert!(!warehouse.gone_rows_hinder(&named(&target, "t"), &k).await?, "{kind:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_the_load_makes_room_for_comes_in() -> Result<()> {
+    let accounts = Accounts::of(Kind::Postgres, Way::Direct, ", UNIQUE (u)").await?;
+    accounts
+        .source
+        .run("ALTER TABLE users ALTER id TYPE varchar(20); INSERT INTO users VALUES ('a longer key', 8, '2024-02-01')")
+        .await?;
+    let load = json!({
+        "warehouse_conn_id": accounts.target.conn_id, "schema": "dw", "table": "users", "upsert_keys": "id",
+        "order_key": "at", "schema_drift": {"widened": "widen"},
+        "sql_conn_id": accounts.source.conn_id, "query": "SELECT id, u, at FROM users",
+        "delete_missing": {"sql_conn_id": accounts.source.conn_id, "query": "SELECT id FROM users"},
+    });
+    Task::new(&accounts.world, "upsert", load).run(1).await?;
+    assert_eq!(accounts.rows().await?, [some(&["a", "1"]), some(&["a longer key", "8"]), some(&["z", "9"])]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_in_other_letters_is_the_same_where_the_table_says_so() -> Result<()> {
+    let accounts = Accounts::of(Kind::Lite, Way::Direct, "").await?;
+    accounts.target.run("DROP TABLE users").await?;
+    accounts.target.run("CREATE TABLE users (id varchar(9) PRIMARY KEY COLLATE NOCASE, u int, at timestamp)").await?;
+    accounts.target.run("INSERT INTO users VALUES ('a', 1, '2024-01-01'), ('z', 9, '2024-01-01')").await?;
+    accounts.source.run("UPDATE users SET id = 'Z', u = 10, at = '2024-02-01' WHERE id = 'z'").await?;
+    accounts.load(0).await?;
+    let rows = accounts.target.rows("SELECT lower(id), u FROM users ORDER BY 1").await?;
+    assert_eq!(rows, [some(&["a", "1"]), some(&["z", "10"])]);
+    Ok(())
+}
+
 /// The tables are made as the first says, with an index as the second says.
-const RULES: [(&str, &str, &str, bool); 13] = [
+const RULES: [(&str, &str, &str, bool); 14] = [
     ("none", "k text, v text", "", false),
     ("own", "k text PRIMARY KEY, v text", "", false),
     ("wider", "k text, v text, UNIQUE (v, k)", "", false),
@@ -300,7 +401,13 @@ const RULES: [(&str, &str, &str, bool); 13] = [
     // It takes more values for one than the column does.
     ("in_another_way", "k text, v text", "CREATE UNIQUE INDEX any_case ON {t} (k COLLATE {any case})", true),
     ("takes_along", "k text PRIMARY KEY, v text UNIQUE, up text REFERENCES {t} (k) ON DELETE CASCADE", "", false),
-    ("lets_go", "k text PRIMARY KEY, v text UNIQUE, up text REFERENCES {t} (k) ON DELETE SET NULL", "", true),
+    ("lets_go", "k text PRIMARY KEY, v text UNIQUE, up text REFERENCES {t} (k) ON DELETE SET NULL", "", false),
+    (
+        "looks_late",
+        "k text PRIMARY KEY, v text UNIQUE, up text REFERENCES {t} (k) DEFERRABLE INITIALLY DEFERRED",
+        "",
+        false,
+    ),
     ("stays", "k text PRIMARY KEY, v text UNIQUE, up text REFERENCES {t} (k)", "", true),
 ];
 

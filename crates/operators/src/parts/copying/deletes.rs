@@ -12,7 +12,7 @@ use std::future::Future;
 
 use millrace_model::ids::TaskId;
 use millrace_operator_api::ports::{LoadMethod, LoadRequest, LoadRows, NewColumn, RowStream, TableName, Warehouse};
-use millrace_operator_api::{TaskContext, TaskError, WorkId};
+use millrace_operator_api::{PortError, PortErrorKind, TaskContext, TaskError, WorkId};
 
 use crate::parts::report::unless_cancelled;
 
@@ -95,7 +95,11 @@ impl Reconciling<'_> {
         ));
         let work = self.work_of("before:");
         let found = async {
-            self.read_keys(&work, read).await?;
+            if let Err(error) = self.read_keys(&work, read).await? {
+                // They may do so when the load has widened a column.
+                self.context.info(format!("not all keys of the source fit {} as it is: {error}", self.target));
+                return Ok(Vec::new());
+            }
             // Where none is known, the deletion after the load says so.
             Ok(if self.finds_common(&work).await? { self.which_are_gone() } else { Vec::new() })
         };
@@ -124,7 +128,7 @@ impl Reconciling<'_> {
         read: impl Future<Output = Result<RowStream, TaskError>> + Send,
     ) -> Result<(Option<u64>, u64), TaskError> {
         let work = self.work_of("");
-        let read = self.read_keys(&work, read).await?;
+        let read = self.read_keys(&work, read).await??;
         // Hashed at the source, or told by another clock: then every row would be taken for one that is gone.
         if !self.finds_common(&work).await? {
             return Err(TaskError::Fail(format!(
@@ -142,12 +146,12 @@ impl Reconciling<'_> {
         Ok((read, counts.iter().map(count).sum()))
     }
 
-    /// Notes the target's keys down and then reads the source's; gives the number of these.
+    /// Notes the target's keys down and then reads the source's; gives the number of these, or why the table does not take one.
     async fn read_keys(
         &self,
         work: &WorkId,
         read: impl Future<Output = Result<RowStream, TaskError>> + Send,
-    ) -> Result<Option<u64>, TaskError> {
+    ) -> Result<Result<Option<u64>, PortError>, TaskError> {
         let [known, keys] = &tables(self.target, &self.work);
         self.warehouse.execute(&self.note_down(known, keys), false, work).await?;
         let rows = unless_cancelled(self.context, read).await?;
@@ -157,7 +161,11 @@ impl Reconciling<'_> {
             is_own_table: true,
             ..LoadRequest::new(keys.clone(), LoadMethod::Append, LoadRows::direct(rows), work.clone())
         };
-        let loaded = self.warehouse.load(request).await?;
+        let loaded = match self.warehouse.load(request).await {
+            Ok(loaded) => loaded,
+            Err(error) if error.kind == PortErrorKind::Data => return Ok(Err(error)),
+            Err(error) => return Err(error.into()),
+        };
         if loaded.was_loaded_before {
             return Err(TaskError::Retry("this try has read the source's keys before".to_owned()));
         }
@@ -171,7 +179,7 @@ impl Reconciling<'_> {
         if let Some(index) = self.warehouse.index_sql(keys, &self.key_names()) {
             self.warehouse.execute(&[index], false, work).await?;
         }
-        Ok(loaded.rows_read)
+        Ok(Ok(loaded.rows_read))
     }
 
     /// Whether a query of a column `one`, with a limit, has an answer.
@@ -214,7 +222,8 @@ impl Reconciling<'_> {
         let target = self.warehouse.table_sql(self.target);
         let pair = |key: &NewColumn| {
             let name = self.warehouse.quote(&key.name);
-            let same = format!("{other}.{name} = {target}.{name}");
+            // In SQLite the left one says how the two are compared, and only the target's column may know.
+            let same = format!("{target}.{name} = {other}.{name}");
             if self.warehouse.passes_over_blanks(&key.type_name) {
                 format!("{same} AND LENGTH({other}.{name}) = LENGTH({target}.{name})")
             } else {

@@ -108,7 +108,9 @@ pub struct LoadParameters {
     /// and have a key that is not among them go. Keys that the extract hashed or moved to UTC need its `columns`,
     /// `hash_conn_id` and `source_timezone` here, too. Only for a table that no other source fills. They go after the load. Where
     /// PostgreSQL or SQLite holds the table to a unique rule besides that on the keys (an e-mail that a new account has again),
-    /// the keys are read before the load too, and what is gone by then goes in its transaction, before its rows come in.
+    /// the keys are read before the load too, and what is gone by then goes in its transaction, before its rows come in; not where
+    /// none of the keys is known yet, and not where more would happen with such a row than that it goes (a trigger, a reference
+    /// with `ON DELETE CASCADE` or a deferred one).
     #[serde(default)]
     delete_missing: Option<DeleteMissing>,
     /// Options of COPY: `csv`, `parquet`, `gzip`, `ignoreheader 1`, `delimiter ';'`, `null as '\N'`, `emptyasnull`,
