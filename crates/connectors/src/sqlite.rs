@@ -7,6 +7,7 @@ mod load;
 mod marker;
 mod numbers;
 mod reading;
+mod session;
 mod source;
 mod stage;
 mod swap;

@@ -4,18 +4,14 @@ use std::collections::BTreeMap;
 
 use millrace_operator_api::ports::{Column, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
-use sqlx::SqliteConnection;
 
 use super::connect::{SqliteFile, literal, table};
+use super::session::Session;
 use crate::parts::failure::{invalid, while_doing};
 use crate::parts::sql::{list, quote};
 use crate::postgres::references::refusal;
 
-pub async fn describe(
-    file: &SqliteFile,
-    connection: &mut SqliteConnection,
-    name: &TableName,
-) -> Result<Vec<Column>, PortError> {
+pub async fn describe(file: &SqliteFile, connection: &mut Session, name: &TableName) -> Result<Vec<Column>, PortError> {
     let statement =
         format!("SELECT name, type, \"notnull\", dflt_value FROM pragma_table_info({})", literal(&name.name));
     let found = file.ask(connection, &statement).await?;
@@ -45,7 +41,7 @@ pub async fn describe(
 /// Refuses a view, which has no rows of its own.
 pub async fn require_table(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     target: &TableName,
     what: &str,
 ) -> Result<(), PortError> {
@@ -60,7 +56,7 @@ pub async fn require_table(
 /// What tells one row from another, in SQL: the row id, or the primary key of a table WITHOUT ROWID.
 pub async fn row_address(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     target: &TableName,
 ) -> Result<Vec<String>, PortError> {
     let name = literal(&target.name);
@@ -81,11 +77,7 @@ pub async fn row_address(
     }
 }
 
-pub async fn has_triggers(
-    file: &SqliteFile,
-    connection: &mut SqliteConnection,
-    target: &TableName,
-) -> Result<bool, PortError> {
+pub async fn has_triggers(file: &SqliteFile, connection: &mut Session, target: &TableName) -> Result<bool, PortError> {
     let name = literal(&target.name);
     let asked =
         format!("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND tbl_name = {name} COLLATE NOCASE LIMIT 1");
@@ -97,7 +89,7 @@ pub async fn has_triggers(
 /// that takes other rows along or changes them, or is looked at when the transaction ends only (which only its words say).
 pub async fn has_rule_beside(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     target: &TableName,
     keys: &[String],
 ) -> Result<bool, PortError> {
@@ -140,7 +132,7 @@ pub async fn has_rule_beside(
 /// Whether the table has a rule of these words, by which SQLite names a check: the table's making repeats them.
 pub async fn has_check(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     target: &TableName,
     words: &str,
 ) -> Result<bool, PortError> {
@@ -154,7 +146,7 @@ pub async fn has_check(
 
 pub async fn has_index(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     target: &TableName,
     index: &str,
 ) -> Result<bool, PortError> {
@@ -169,7 +161,7 @@ pub async fn has_index(
 /// Whether the table refers to others, and others to it.
 pub async fn references(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     target: &TableName,
 ) -> Result<(bool, bool), PortError> {
     let name = literal(&target.name);
@@ -185,7 +177,7 @@ pub async fn references(
 /// A foreign key of the table names the table itself: what is to be there may come after what refers to it.
 pub async fn refers_to_itself(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     target: &TableName,
 ) -> Result<bool, PortError> {
     let name = literal(&target.name);
@@ -197,7 +189,7 @@ pub async fn refers_to_itself(
 /// Refuses when deleting the rows of the table would delete or unlink rows of other tables.
 pub async fn refuse_followers(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     target: &TableName,
     what: &str,
 ) -> Result<(), PortError> {
@@ -215,11 +207,7 @@ pub async fn refuse_followers(
 }
 
 /// Like [`refuse_followers`], for all rows: where there is none, nothing is lost.
-pub async fn refuse_to_empty(
-    file: &SqliteFile,
-    connection: &mut SqliteConnection,
-    target: &TableName,
-) -> Result<(), PortError> {
+pub async fn refuse_to_empty(file: &SqliteFile, connection: &mut Session, target: &TableName) -> Result<(), PortError> {
     if file.ask(connection, &format!("SELECT 1 FROM {} LIMIT 1", table(target))).await?.rows.is_empty() {
         return Ok(());
     }
@@ -229,7 +217,7 @@ pub async fn refuse_to_empty(
 /// The collations of columns. Only an index tells them, so an empty table of the same making gets one.
 pub async fn collations(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     target: &TableName,
     columns: &[String],
 ) -> Result<Vec<(String, String)>, PortError> {
@@ -260,11 +248,7 @@ pub async fn collations(
         .collect())
 }
 
-async fn first_cells(
-    file: &SqliteFile,
-    connection: &mut SqliteConnection,
-    asked: &str,
-) -> Result<Vec<String>, PortError> {
+async fn first_cells(file: &SqliteFile, connection: &mut Session, asked: &str) -> Result<Vec<String>, PortError> {
     let rows = file.ask(connection, asked).await?.rows;
     Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
 }

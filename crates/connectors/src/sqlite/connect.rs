@@ -2,24 +2,22 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use millrace_operator_api::connection::Connection;
 use millrace_operator_api::ports::{SmallResult, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
-use rusqlite::types::ValueRef;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, SqliteConnection, TypeInfo, ValueRef as _};
+use rusqlite::fallible_iterator::FallibleIterator;
+use rusqlite::{Batch, OpenFlags};
 
 use super::cells::text;
 use super::numbers;
+use super::session::Session;
 use crate::parts::failure::{chain, invalid};
-use crate::parts::sql::{quote, scalar};
+use crate::parts::sql::quote;
 use crate::parts::task::TaskHandle;
 
-pub const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Asked of every file that is opened.
-pub const ENCODING: &str = "PRAGMA encoding";
+const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Readers never wait for writers, and what is committed outlives a power failure.
+const WRITING: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON";
 
 /// Which file, for whom.
 #[derive(Clone)]
@@ -47,30 +45,33 @@ impl SqliteFile {
         Ok(Self { conn_id: connection.conn_id.clone(), path: path.to_owned(), task })
     }
 
-    pub async fn open(&self, is_read_only: bool) -> Result<SqliteConnection, PortError> {
-        let options = SqliteConnectOptions::new()
-            .filename(&self.path)
-            .create_if_missing(false)
-            .read_only(is_read_only)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true)
-            .collation(numbers::NAME, numbers::compare)
-            .disable_statement_logging();
-        let options = if is_read_only {
-            options
-        } else {
-            options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
-        };
-        let connected = options.connect().await;
-        let mut connection =
-            connected.map_err(|error| self.not_opened(self.failure("cannot open the file", &error)))?;
-        let encoding = self.ask(&mut connection, ENCODING).await?;
-        self.require_utf8(scalar(&encoding))?;
+    pub async fn open(&self, is_read_only: bool) -> Result<Session, PortError> {
+        let file = self.clone();
+        let opened = tokio::task::spawn_blocking(move || file.open_blocking(is_read_only)).await;
+        opened.unwrap_or_else(|_| Err(self.broken_off())).map(Session::of)
+    }
+
+    pub fn open_blocking(&self, is_read_only: bool) -> Result<rusqlite::Connection, PortError> {
+        let failed = |error| self.failure("cannot open the file", &error);
+        let access = if is_read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
+        let flags = access
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
+        let opened = rusqlite::Connection::open_with_flags(&self.path, flags);
+        let connection = opened.map_err(|error| self.not_opened(failed(error)))?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        connection.create_collation(numbers::NAME, numbers::compare).map_err(failed)?;
+        if !is_read_only {
+            connection.execute_batch(WRITING).map_err(failed)?;
+        }
+        let encoding: String = connection.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(failed)?;
+        self.require_utf8(&encoding)?;
         Ok(connection)
     }
 
     /// Why the file could not be opened.
-    pub fn not_opened(&self, mut failure: PortError) -> PortError {
+    fn not_opened(&self, mut failure: PortError) -> PortError {
         if !std::path::Path::new(&self.path).exists() {
             failure.kind = PortErrorKind::NotFound;
             failure.message = format!("connection {:?}: there is no file {}", self.conn_id, self.path);
@@ -79,8 +80,8 @@ impl SqliteFile {
     }
 
     /// What is read of other texts are their bytes, and no error.
-    pub fn require_utf8(&self, encoding: Option<&str>) -> Result<(), PortError> {
-        if encoding == Some("UTF-8") {
+    fn require_utf8(&self, encoding: &str) -> Result<(), PortError> {
+        if encoding == "UTF-8" {
             return Ok(());
         }
         Err(invalid(format!(
@@ -90,17 +91,26 @@ impl SqliteFile {
         )))
     }
 
-    pub fn failure(&self, what: &str, error: &sqlx::Error) -> PortError {
-        let Some(database) = error.as_database_error() else {
-            let message = format!("connection {:?}: {what}: {}", self.conn_id, chain(error));
-            return PortError::new(PortErrorKind::Other, message);
-        };
-        let code = database.code().and_then(|code| code.parse().ok()).unwrap_or_default();
-        self.refusal(what, code, database.message())
+    pub fn failure(&self, what: &str, error: &rusqlite::Error) -> PortError {
+        match error {
+            rusqlite::Error::SqliteFailure(error, said) => {
+                let said = said.clone().unwrap_or_else(|| error.to_string());
+                self.refusal(what, error.extended_code, &said)
+            }
+            // What is asked for is not what can be asked for: parameters without values, say.
+            other => invalid(format!("connection {:?}: {what}: {}", self.conn_id, chain(other))),
+        }
+    }
+
+    /// Never taken for an end.
+    pub fn broken_off(&self) -> PortError {
+        let message =
+            format!("connection {:?}: the work with the file has broken off; see the log for why", self.conn_id);
+        PortError::new(PortErrorKind::Unavailable, message)
     }
 
     /// What SQLite says, with its extended result code.
-    pub fn refusal(&self, what: &str, code: i32, said: &str) -> PortError {
+    fn refusal(&self, what: &str, code: i32, said: &str) -> PortError {
         let message =
             format!("connection {:?}: {what}: error returned from database: (code: {code}) {said}", self.conn_id);
         // The low byte of SQLite's extended result codes.
@@ -117,49 +127,46 @@ impl SqliteFile {
         PortError::new(kind, message).with_code(code.to_string())
     }
 
-    pub async fn run(&self, connection: &mut SqliteConnection, sql: &str) -> Result<u64, PortError> {
-        let done = connection
-            .execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())))
-            .await
-            .map_err(|error| self.failure(&opening(sql), &error))?;
-        Ok(done.rows_affected())
+    pub async fn with<T: Send + 'static>(
+        &self,
+        session: &mut Session,
+        what: &str,
+        work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let done = session.with(work).await.ok_or_else(|| self.broken_off())?;
+        done.map_err(|error| self.failure(what, &error))
     }
 
-    pub async fn ask(&self, connection: &mut SqliteConnection, sql: &str) -> Result<SmallResult, PortError> {
-        let mut result = SmallResult::default();
-        let mut answers = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())));
-        while let Some(answer) = answers.try_next().await.map_err(|error| self.failure(&opening(sql), &error))? {
-            match answer {
-                Either::Left(done) => result.rows_affected = Some(done.rows_affected()),
-                Either::Right(row) => {
-                    if result.columns.is_empty() {
-                        result.columns = row.columns().iter().map(|column| column.name().to_owned()).collect();
-                    }
-                    let mut cells = Vec::with_capacity(row.len());
-                    for index in 0..row.len() {
-                        let value = value(&row, index).map_err(|error| self.failure(&opening(sql), &error))?;
-                        cells.push(text(value));
-                    }
-                    result.rows.push(cells);
-                }
-            }
-        }
-        Ok(result)
+    pub async fn run(&self, session: &mut Session, sql: &str) -> Result<u64, PortError> {
+        Ok(self.ask(session, sql).await?.rows_affected.unwrap_or_default())
+    }
+
+    pub async fn ask(&self, session: &mut Session, sql: &str) -> Result<SmallResult, PortError> {
+        let script = sql.to_owned();
+        self.with(session, &opening(sql), move |connection| answer(connection, &script)).await
     }
 }
 
-/// By its own storage class.
-fn value(row: &SqliteRow, index: usize) -> Result<ValueRef<'_>, sqlx::Error> {
-    let value = row.try_get_raw(index)?;
-    if value.is_null() {
-        return Ok(ValueRef::Null);
+/// The rows of all statements, and how many the last one changed.
+fn answer(connection: &rusqlite::Connection, script: &str) -> rusqlite::Result<SmallResult> {
+    let mut result = SmallResult::default();
+    let mut statements = Batch::new(connection, script);
+    while let Some(mut statement) = statements.next()? {
+        let names: Vec<String> = statement.column_names().into_iter().map(ToOwned::to_owned).collect();
+        let before = connection.total_changes();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let cells = (0..names.len()).map(|index| row.get_ref(index).map(text));
+            result.rows.push(cells.collect::<Result<_, _>>()?);
+            if result.columns.is_empty() {
+                result.columns.clone_from(&names);
+            }
+        }
+        // What changes nothing leaves the number of the statement before it.
+        let is_changed = connection.total_changes() != before;
+        result.rows_affected = Some(if is_changed { connection.changes() } else { 0 });
     }
-    Ok(match value.type_info().name() {
-        "INTEGER" | "BOOLEAN" => ValueRef::Integer(row.try_get_unchecked(index)?),
-        "REAL" => ValueRef::Real(row.try_get_unchecked(index)?),
-        "BLOB" => ValueRef::Blob(row.try_get_unchecked(index)?),
-        _ => ValueRef::Text(row.try_get_unchecked(index)?),
-    })
+    Ok(result)
 }
 
 /// Schemas are attached databases in SQLite; names such as `analytics` that are none mean the one file.

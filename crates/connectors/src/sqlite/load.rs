@@ -2,13 +2,13 @@
 
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{LoadMethod, LoadReport, LoadRequest};
-use sqlx::SqliteConnection;
 
 use super::anatomy;
 use super::anatomy::describe;
 use super::connect::{SqliteFile, literal, table};
 use super::marker::{NOW, drop_old_markers, find_marker, insert_marker, marker_ddl};
 use super::numbers::BY_NUMBER;
+use super::session::Session;
 use super::stage::{STAGING, Staged, Staging, kind_of};
 use super::swap::build_by_name;
 use super::writing::{Writing, is_rule};
@@ -102,7 +102,7 @@ pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport,
 
 async fn file_columns(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     request: &LoadRequest,
 ) -> Result<Vec<LoadColumn>, PortError> {
     let all: Vec<LoadColumn> = describe(file, connection, &request.target)
@@ -146,7 +146,7 @@ fn order_collation(columns: &[LoadColumn], order_key: Option<&String>) -> &'stat
 /// Puts a table of the rows in the place of the target.
 async fn swap(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     request: &LoadRequest,
     names: &[String],
     (staged, mut rejects): (Staged, Rejects),
@@ -170,7 +170,7 @@ async fn swap(
 
 async fn publish(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     request: &LoadRequest,
     columns: &[LoadColumn],
     staged: Staged,
@@ -247,7 +247,7 @@ async fn publish(
 
 async fn keep_best_incoming(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     request: &LoadRequest,
     upsert: &Upsert<'_>,
 ) -> Result<(), PortError> {
@@ -278,7 +278,7 @@ fn report_of(staged: Staged, rejects: &Rejects) -> LoadReport {
 /// Statements that put the refused rows there.
 async fn quarantine(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     request: &LoadRequest,
     rejects: &Rejects,
 ) -> Result<Vec<String>, PortError> {

@@ -1,31 +1,27 @@
 //! Rows out of SQLite, in memory that their sizes bound.
 //!
 //! A thread steps the query and copies each value from where SQLite keeps it straight into the batch, when there is room
-//! for one. sqlx does not read here: its own thread runs ahead of whoever takes the rows, by a number of rows however long
-//! they are, and cannot be interrupted.
+//! for one.
 
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use futures::TryStreamExt;
 use millrace_operator_api::ports::{RowBatch, RowStream, SourceColumn};
 use millrace_operator_api::{PortError, PortErrorKind};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, InterruptHandle, OpenFlags, Row};
+use rusqlite::{Connection, InterruptHandle, Row};
 use tokio::sync::oneshot;
 
 use super::cells::{NoText, append_canonical};
-use super::connect::{BUSY_TIMEOUT, ENCODING, SqliteFile};
-use super::numbers;
+use super::connect::SqliteFile;
+use super::session::INTERRUPTS;
 use super::types::source_columns;
 use crate::parts::batches::{Outlet, channel};
-use crate::parts::failure::{chain, data, invalid};
+use crate::parts::failure::{data, invalid};
 
 /// As the system shows it.
 const THREAD: &str = "sqlite-reader";
-/// What SQLite begins just after it was interrupted does not see that, so it is interrupted until the thread has ended.
-const INTERRUPTS: Duration = Duration::from_millis(20);
 
 /// Starts to read; the stream ends with why it ended.
 pub async fn start(file: &SqliteFile, sql: &str) -> Result<RowStream, PortError> {
@@ -46,7 +42,7 @@ pub async fn start(file: &SqliteFile, sql: &str) -> Result<RowStream, PortError>
     }
     // What was in the way of the columns stands where rows would.
     batches.try_next().await?;
-    Err(broken_off(file))
+    Err(file.broken_off())
 }
 
 struct Reader {
@@ -60,7 +56,7 @@ struct Reader {
 impl Reader {
     /// Says the end, and ends the thread where somebody else has ended the reading.
     async fn watch(&self, thread: &JoinHandle<()>, finished: oneshot::Receiver<Result<(), PortError>>) {
-        let work = async { finished.await.unwrap_or_else(|_| Err(broken_off(&self.file))) };
+        let work = async { finished.await.unwrap_or_else(|_| Err(self.file.broken_off())) };
         let result = tokio::select! {
             result = self.file.task.until_cancelled(work) => Some(result),
             () = self.outlet.closed() => None,
@@ -84,7 +80,7 @@ impl Reader {
 
     fn read(&self, describe: oneshot::Sender<Vec<SourceColumn>>) -> Result<(), PortError> {
         let connection = self.open()?;
-        let refused = |error| self.failure("the query was refused", &error);
+        let refused = |error| self.file.failure("the query was refused", &error);
         let mut statement = connection.prepare(&self.sql).map_err(refused)?;
         if statement.column_count() == 0 {
             return Err(invalid(format!(
@@ -98,7 +94,7 @@ impl Reader {
         let _ = describe.send(columns.clone());
         let mut batch = RowBatch::new(columns.len());
         let mut number = 0;
-        let failed = |error| self.failure("the query failed", &error);
+        let failed = |error| self.file.failure("the query failed", &error);
         let mut row = rows.next().map_err(failed)?;
         while let Some(current) = row {
             number += 1;
@@ -115,19 +111,10 @@ impl Reader {
 
     /// In a transaction that has begun: the columns are those of the rows, whoever changes the table meanwhile.
     fn open(&self) -> Result<Connection, PortError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-            | OpenFlags::SQLITE_OPEN_URI
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_PRIVATE_CACHE;
-        let opened = Connection::open_with_flags(&self.file.path, flags);
-        let failed = |error| self.failure("cannot open the file", &error);
-        let connection = opened.map_err(|error| self.file.not_opened(failed(error)))?;
+        let connection = self.file.open_blocking(true)?;
         let _ = self.interrupt.set(connection.get_interrupt_handle());
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-        connection.create_collation(numbers::NAME, numbers::compare).map_err(failed)?;
-        let encoding: String = connection.query_row(ENCODING, [], |row| row.get(0)).map_err(failed)?;
-        self.file.require_utf8(Some(&encoding))?;
-        connection.execute_batch("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1").map_err(failed)?;
+        let began = connection.execute_batch("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1");
+        began.map_err(|error| self.file.failure("cannot read the file", &error))?;
         Ok(connection)
     }
 
@@ -139,7 +126,7 @@ impl Reader {
         columns: &[SourceColumn],
     ) -> Result<(), PortError> {
         for (index, column) in columns.iter().enumerate() {
-            let value = row.get_ref(index).map_err(|error| self.failure("a value could not be read", &error))?;
+            let value = row.get_ref(index).map_err(|error| self.file.failure("a value could not be read", &error))?;
             if value == ValueRef::Null {
                 batch.push(None);
                 continue;
@@ -149,17 +136,6 @@ impl Reader {
             appended.map_err(|NoText(length)| self.no_text(number, column, length))?;
         }
         Ok(())
-    }
-
-    fn failure(&self, what: &str, error: &rusqlite::Error) -> PortError {
-        match error {
-            rusqlite::Error::SqliteFailure(error, said) => {
-                let said = said.clone().unwrap_or_else(|| error.to_string());
-                self.file.refusal(what, error.extended_code, &said)
-            }
-            // What is asked for is not what can be asked for: several statements, parameters without values.
-            other => invalid(format!("connection {:?}: {what}: {}", self.file.conn_id, chain(other))),
-        }
     }
 
     fn no_text(&self, row: u64, column: &SourceColumn, length: usize) -> PortError {
@@ -172,10 +148,4 @@ impl Reader {
             column.name
         ))
     }
-}
-
-/// Never taken for the end of the rows.
-fn broken_off(file: &SqliteFile) -> PortError {
-    let message = format!("connection {:?}: the reading has broken off; see the log for why", file.conn_id);
-    PortError::new(PortErrorKind::Unavailable, message)
 }

@@ -5,9 +5,11 @@
 use futures::TryStreamExt;
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{CsvFormat, FileKind, LoadRows, ObjectInfo, ObjectRows, RejectedRow};
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use rusqlite::Connection;
+use rusqlite::types::Null;
 
 use super::connect::SqliteFile;
+use super::session::Session;
 use crate::parts::batches::Batches;
 use crate::parts::csv_rows::CsvRows;
 use crate::parts::exact::Keeps;
@@ -20,10 +22,10 @@ use crate::parts::rows::{
 use crate::parts::sql::list;
 
 pub const STAGING: &str = "temp.\"millrace_staging\"";
-/// SQLite takes 32,766 values in one statement.
-const VALUES_PER_INSERT: usize = 4_000;
-/// Texts and bytes that wait for an INSERT: with fewer values than it could take, where they are long.
-const BYTES_PER_INSERT: usize = 1 << 20;
+/// Cells that wait to be inserted together.
+const CELLS_AT_ONCE: usize = 4_000;
+/// Of texts and bytes, where they are long.
+const BYTES_AT_ONCE: usize = 1 << 20;
 const PIECE: usize = 64 * 1024;
 
 /// SQLite's own rules for the affinity of a declared type, as far as empty fields and hex are concerned.
@@ -82,7 +84,7 @@ pub struct Staging<'a> {
 impl Staging<'_> {
     pub async fn fill(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Session,
         rows: &LoadRows,
         rejects: &mut Rejects,
     ) -> Result<Staged, PortError> {
@@ -111,7 +113,7 @@ impl Staging<'_> {
 
     async fn object(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Session,
         files: &ObjectRows,
         object: &ObjectInfo,
         rejects: &mut Rejects,
@@ -142,7 +144,7 @@ impl Staging<'_> {
 
     async fn batches(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Session,
         batches: &mut Batches,
         rejects: &mut Rejects,
     ) -> Result<Staged, PortError> {
@@ -159,21 +161,21 @@ impl Staging<'_> {
 
     async fn insert_waiting(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Session,
         waiting: &mut Waiting<'_>,
         is_last: bool,
     ) -> Result<(), PortError> {
-        let per_insert = (VALUES_PER_INSERT / self.columns.len().max(1)).max(1) * self.columns.len().max(1);
-        let takes_all = is_last || waiting.bytes >= BYTES_PER_INSERT;
-        while waiting.cells.len() >= per_insert || (takes_all && !waiting.cells.is_empty()) {
-            let rest = waiting.cells.split_off(per_insert.min(waiting.cells.len()));
-            let cells = std::mem::replace(&mut waiting.cells, rest);
-            insert(self.file, connection, self.columns, cells).await?;
+        let is_enough = waiting.cells.len() >= CELLS_AT_ONCE || waiting.bytes >= BYTES_AT_ONCE;
+        if waiting.cells.is_empty() || !(is_enough || is_last) {
+            return Ok(());
         }
-        if waiting.cells.is_empty() {
-            waiting.bytes = 0;
-        }
-        Ok(())
+        waiting.bytes = 0;
+        let cells = std::mem::take(&mut waiting.cells);
+        let names: Vec<String> = self.columns.iter().map(|column| column.name.clone()).collect();
+        let values = vec!["?"; names.len()].join(", ");
+        let sql = format!("INSERT INTO {STAGING} ({}) VALUES ({values})", list(&names));
+        let insert = move |connection: &Connection| insert(connection, &sql, names.len(), cells);
+        self.file.with(connection, "a row was refused", insert).await
     }
 }
 
@@ -252,25 +254,24 @@ fn is_number(column: &LoadColumn) -> bool {
         && ["REAL", "FLOA", "DOUB", "NUMERIC", "DECIMAL"].iter().any(|name| upper.contains(name))
 }
 
-async fn insert(
-    file: &SqliteFile,
-    connection: &mut SqliteConnection,
-    columns: &[LoadColumn],
-    cells: Vec<Cell>,
-) -> Result<(), PortError> {
-    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
-    let row = format!("({})", vec!["?"; columns.len()].join(", "));
-    let rows = vec![row.as_str(); cells.len() / columns.len()].join(", ");
-    let mut query = sqlx::query(AssertSqlSafe(format!("INSERT INTO {STAGING} ({}) VALUES {rows}", list(&names))));
+fn insert(connection: &Connection, sql: &str, columns: usize, cells: Vec<Cell>) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(sql)?;
+    let mut bound = 0;
     for cell in cells {
-        query = match cell {
-            Cell::Null => query.bind(None::<String>),
-            Cell::Text(text) => query.bind(text),
-            Cell::Real(number) => query.bind(number),
-            Cell::Bytes(bytes) => query.bind(bytes),
-        };
+        bound += 1;
+        // SQLite makes a copy, and another one when it writes: a long value is held here until it is bound.
+        match cell {
+            Cell::Null => statement.raw_bind_parameter(bound, Null)?,
+            Cell::Text(text) => statement.raw_bind_parameter(bound, text)?,
+            Cell::Real(number) => statement.raw_bind_parameter(bound, number)?,
+            Cell::Bytes(bytes) => statement.raw_bind_parameter(bound, bytes)?,
+        }
+        if bound == columns {
+            statement.raw_execute()?;
+            bound = 0;
+        }
     }
-    query.execute(connection).await.map(|_| ()).map_err(|error| file.failure("a row was refused", &error))
+    Ok(())
 }
 
 #[cfg(test)]

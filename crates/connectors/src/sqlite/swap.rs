@@ -3,12 +3,12 @@
 
 use millrace_operator_api::ports::{BuildReport, BuildRequest, Column, TableName};
 use millrace_operator_api::{PortError, PortErrorKind};
-use sqlx::SqliteConnection;
 
 use super::anatomy;
 use super::anatomy::describe;
 use super::connect::{SqliteFile, literal, table};
 use super::marker::{drop_old_markers, find_marker, insert_marker, marker_ddl};
+use super::session::Session;
 use super::table_checks::check;
 use crate::parts::failed_builds;
 use crate::parts::failure::{invalid, while_doing};
@@ -28,7 +28,7 @@ pub async fn build_and_swap(file: &SqliteFile, request: BuildRequest) -> Result<
 /// The table that is built goes when the try fails.
 pub async fn build_by_name(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     request: &BuildRequest,
     names: Option<&[String]>,
 ) -> Result<BuildReport, PortError> {
@@ -43,7 +43,7 @@ pub async fn build_by_name(
 }
 
 /// Drops what failed runs of this task kept. That one cannot be dropped fails nothing.
-async fn forget_failed(file: &SqliteFile, connection: &mut SqliteConnection, request: &BuildRequest) {
+async fn forget_failed(file: &SqliteFile, connection: &mut Session, request: &BuildRequest) {
     let prefix = failed_builds::prefix_of(request);
     let asked = format!(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, {}) = {} COLLATE NOCASE",
@@ -66,7 +66,7 @@ fn build_of(request: &BuildRequest) -> TableName {
 /// With `names`, those are the columns that the SELECT gives, in its order; without, it gives them by position.
 async fn build_and_publish(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     request: &BuildRequest,
     build: &TableName,
     names: Option<&[String]>,
@@ -170,11 +170,7 @@ fn publish(target: &TableName, build: &TableName, live: Option<&[Column]>, colum
 
 /// What makes the indexes and triggers of the table, which go with it when it is dropped. One that does not fit the new
 /// columns stops the swap.
-async fn hangers_on(
-    file: &SqliteFile,
-    connection: &mut SqliteConnection,
-    target: &TableName,
-) -> Result<Vec<String>, PortError> {
+async fn hangers_on(file: &SqliteFile, connection: &mut Session, target: &TableName) -> Result<Vec<String>, PortError> {
     let asked = format!(
         "SELECT sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL AND tbl_name = {} COLLATE NOCASE",
         literal(&target.name)
@@ -184,7 +180,7 @@ async fn hangers_on(
 }
 
 /// SQLite has no LIKE: columns, defaults, NOT NULL and the primary key are read back.
-async fn like(file: &SqliteFile, connection: &mut SqliteConnection, target: &TableName) -> Result<String, PortError> {
+async fn like(file: &SqliteFile, connection: &mut Session, target: &TableName) -> Result<String, PortError> {
     let statement = format!(
         "SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info({}) ORDER BY cid",
         literal(&target.name)

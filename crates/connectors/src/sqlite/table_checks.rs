@@ -2,15 +2,15 @@
 
 use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{CheckResult, TableCheck, TableName};
-use sqlx::SqliteConnection;
 
 use super::connect::{SqliteFile, table};
+use super::session::Session;
 use crate::parts::checks;
 use crate::parts::failure::while_doing;
 
 pub async fn check(
     file: &SqliteFile,
-    connection: &mut SqliteConnection,
+    connection: &mut Session,
     target: &TableName,
     wanted: &[TableCheck],
 ) -> Result<Vec<CheckResult>, PortError> {

@@ -3,10 +3,10 @@
 
 use millrace_operator_api::ports::LoadRequest;
 use millrace_operator_api::{PortError, PortErrorKind};
-use sqlx::SqliteConnection;
 
 use super::anatomy;
 use super::connect::{SqliteFile, literal};
+use super::session::Session;
 use super::stage::STAGING;
 use crate::parts::pieces::{Pieces, Written};
 use crate::parts::row_counts::require_inserted;
@@ -30,7 +30,7 @@ impl Writing<'_> {
     /// With the refused rows, where there are more now than those in `rejects`.
     pub async fn write(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Session,
         rejects: &Rejects,
     ) -> Result<(Written, Option<Rejects>), PortError> {
         let file = self.file;
@@ -55,7 +55,7 @@ impl Writing<'_> {
     }
 
     /// What keeps rows from going ends no load: it is said when they are to go after it.
-    pub async fn delete_gone(&self, connection: &mut SqliteConnection) -> Result<Written, PortError> {
+    pub async fn delete_gone(&self, connection: &mut Session) -> Result<Written, PortError> {
         let mut written = Written::default();
         let Some(upsert) = self.upsert.filter(|_| !self.request.gone.is_empty()) else { return Ok(written) };
         let file = self.file;
@@ -80,7 +80,7 @@ impl Writing<'_> {
     /// Takes the rows out of staging that the table refuses, for those who fill one like it at once. Changes nothing else.
     pub async fn winnow(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Session,
         rejects: &Rejects,
         error: PortError,
     ) -> Result<Rejects, PortError> {
@@ -106,11 +106,7 @@ impl Writing<'_> {
     }
 
     /// And the numbers of those that were refused.
-    async fn pieces(
-        &self,
-        connection: &mut SqliteConnection,
-        rejects: &mut Rejects,
-    ) -> Result<(Written, Vec<u64>), PortError> {
+    async fn pieces(&self, connection: &mut Session, rejects: &mut Rejects) -> Result<(Written, Vec<u64>), PortError> {
         let file = self.file;
         if let Some(upsert) = &self.upsert {
             // For whoever looks for the next best row of a key.
@@ -151,7 +147,7 @@ impl Writing<'_> {
     }
 
     /// A refused row is as one that did not come: the next best of its key takes its place.
-    async fn let_next_in(&self, connection: &mut SqliteConnection, number: u64) -> Result<Option<u64>, PortError> {
+    async fn let_next_in(&self, connection: &mut Session, number: u64) -> Result<Option<u64>, PortError> {
         let Some(upsert) = &self.upsert else { return Ok(None) };
         let find = upsert.find_next_best(number, Nulls::Distinct);
         let next = scalar_number(&self.file.ask(connection, &find).await?);
@@ -162,11 +158,7 @@ impl Writing<'_> {
     }
 
     /// And not that of another table, which a trigger writes to, as far as SQLite's words tell it.
-    async fn is_rule_of_the_table(
-        &self,
-        connection: &mut SqliteConnection,
-        error: &PortError,
-    ) -> Result<bool, PortError> {
+    async fn is_rule_of_the_table(&self, connection: &mut Session, error: &PortError) -> Result<bool, PortError> {
         let (file, target) = (self.file, &self.request.target);
         if !anatomy::has_triggers(file, connection, target).await? {
             return Ok(true);
@@ -181,7 +173,7 @@ impl Writing<'_> {
 
     async fn refuse(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Session,
         number: u64,
         error: &PortError,
         rejects: &mut Rejects,
@@ -218,7 +210,7 @@ impl Writing<'_> {
     }
 
     /// All of them, or a piece, as `rows` says it.
-    async fn rows(&self, connection: &mut SqliteConnection, rows: &str) -> Result<Written, PortError> {
+    async fn rows(&self, connection: &mut Session, rows: &str) -> Result<Written, PortError> {
         let (file, request, target) = (self.file, self.request, self.target);
         let Some(upsert) = self.upsert else {
             let insert = format!(
@@ -250,11 +242,7 @@ impl Writing<'_> {
     }
 
     /// How many rows were updated, and how many a trigger kept as they were though others came in.
-    async fn update(
-        &self,
-        connection: &mut SqliteConnection,
-        upsert: &Upsert<'_>,
-    ) -> Result<(u64, Option<u64>), PortError> {
+    async fn update(&self, connection: &mut Session, upsert: &Upsert<'_>) -> Result<(u64, Option<u64>), PortError> {
         let file = self.file;
         let Some(update) = upsert.update() else { return Ok((0, None)) };
         if !anatomy::has_triggers(file, connection, &self.request.target).await? {
