@@ -199,9 +199,7 @@ fn a_long_row_is_held_three_times_at_the_most() {
     for (way, _) in &ways {
         let needed = measured.above_idle(way, way);
         println!("{way}: a row of {} MiB: {} MiB above idle", row / MIB, needed / MIB);
-        // SQLite keeps the next row while these still need three times the last one.
-        let times = if ["lite_three_parquet", "lite_three_to_lite"].contains(way) { 4 } else { 3 };
-        if needed > 64 * MIB + times * row {
+        if needed > 64 * MIB + 3 * row {
             above.push(format!("{way}: {} MiB above idle", needed / MIB));
         }
     }

@@ -13,3 +13,4 @@ pub mod shape;
 pub mod size;
 pub mod splitting;
 pub mod type_codes;
+pub mod writing;

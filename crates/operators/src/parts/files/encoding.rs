@@ -1,30 +1,20 @@
 //! A stream of rows as one or several streams of bytes, counted and hashed on the way, in constant memory.
 
-use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::lock::Mutex;
 use futures::stream::{self, StreamExt};
 use millrace_operator_api::ports::{ByteStream, RowBatch, RowStream, SourceColumn};
-use millrace_operator_api::{BoxStream, PortError, PortErrorKind, TaskContext};
+use millrace_operator_api::{BoxStream, PortError, TaskContext};
 use sha2::{Digest, Sha256};
 
-use crate::parts::files::csv::CsvEncoder;
-use crate::parts::files::mark::{FileShape, Format};
-use crate::parts::files::packing::Packer;
-use crate::parts::files::parquet::ParquetEncoder;
+use crate::parts::files::mark::FileShape;
+use crate::parts::files::writing::Writer;
 use crate::parts::proof::canonical::form_as_read;
 use crate::parts::proof::row_hash::{Fingerprint, RowHasher};
 use crate::parts::proof::verifying::{Tally, checksum_text};
 use crate::parts::report::Meter;
-
-/// Bytes in one piece of the stream, about; of all streams of a task that are written at a time, together.
-const CHUNK: usize = 1 << 20;
-/// However many are written at a time, a piece is worth its while.
-const LEAST_CHUNK: usize = 64 << 10;
-/// So many streams have room for whole pieces.
-const WHOLE_CHUNKS: usize = 4;
 
 /// When a file is full and the next one begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,9 +75,9 @@ fn stream_of(encoding: Arc<Mutex<Encoding>>, tally: Tally) -> ByteStream {
         let seen = tally.clone();
         async move {
             let encoding = encoding?;
-            let next = encoding.lock().await.next_chunk().await;
+            let next = encoding.lock().await.next_piece().await;
             match next {
-                Ok(Some(chunk)) => Some((Ok(chunk), Some(encoding))),
+                Ok(Some(piece)) => Some((Ok(piece), Some(encoding))),
                 Ok(None) => None,
                 Err(error) => {
                     seen.fail(&error);
@@ -108,8 +98,6 @@ struct Encoding {
     shape: FileShape,
     limits: Limits,
     proof: Proof,
-    /// Bytes in one piece.
-    chunk: usize,
     beside: usize,
     meter: Meter,
     /// Rows in the files before.
@@ -120,14 +108,11 @@ struct Encoding {
 struct OpenFile {
     writer: Writer,
     rows: u64,
+    /// Nothing is written any more; what was written may have to leave yet.
+    is_sealed: bool,
     proving: Option<(RowHasher, Fingerprint)>,
     hash: Sha256,
     tally: Tally,
-}
-
-enum Writer {
-    Csv { encoder: CsvEncoder, buffer: Vec<u8>, packer: Box<Packer> },
-    Parquet(Box<ParquetEncoder>),
 }
 
 impl Encoding {
@@ -140,7 +125,6 @@ impl Encoding {
             shape,
             limits,
             proof,
-            chunk: (WHOLE_CHUNKS * CHUNK / beside.max(1)).clamp(LEAST_CHUNK, CHUNK),
             beside,
             meter,
             rows_before: 0,
@@ -149,23 +133,12 @@ impl Encoding {
     }
 
     fn begin_file(&mut self) -> Result<Tally, PortError> {
-        let writer = match self.shape.format {
-            Format::Csv => {
-                let encoder = CsvEncoder::new(self.shape.csv_options(), &self.columns).after(self.rows_before);
-                let mut buffer = Vec::with_capacity(self.chunk + self.chunk / 2);
-                encoder.begin(&mut buffer);
-                let packer = Box::new(Packer::new(self.shape.compression).map_err(|error| packing(&error))?);
-                Writer::Csv { encoder, buffer, packer }
-            }
-            Format::Parquet => Writer::Parquet(Box::new(
-                ParquetEncoder::new(&self.columns, self.shape.compression, self.rows_before, self.beside)
-                    .map_err(|error| invalid(error.to_string()))?,
-            )),
-        };
+        let writer = Writer::begin(&self.shape, &self.columns, self.rows_before, self.beside)?;
         let tally = Tally::default();
         self.file = Some(OpenFile {
             writer,
             rows: 0,
+            is_sealed: false,
             proving: (self.proof == Proof::Taken)
                 .then(|| (RowHasher::new(self.columns.iter().map(form_as_read).collect()), Fingerprint::default())),
             hash: Sha256::new(),
@@ -184,38 +157,43 @@ impl Encoding {
         Ok(self.waiting.is_some())
     }
 
-    async fn next_chunk(&mut self) -> Result<Option<Bytes>, PortError> {
-        while self.file.is_some() {
-            let mut is_full = !self.has_rows().await?;
-            let (limits, meter, chunk_bytes) = (self.limits, self.meter.clone(), self.chunk);
-            let Some(file) = &mut self.file else { break };
-            if let Some(mut batch) = self.waiting.take() {
-                let room = limits.rows.map_or(u64::MAX, |rows| rows.saturating_sub(file.rows));
-                if (batch.len() as u64) > room {
-                    self.waiting = Some(batch.split_off(room as usize));
-                }
-                let rows = batch.len() as u64;
-                file.rows += rows;
-                file.write(batch)?;
-                file.tally.update(|totals| totals.rows += rows);
-                let size = file.tally.totals().bytes + file.ready() as u64;
-                is_full =
-                    limits.rows.is_some_and(|most| file.rows >= most) || limits.bytes.is_some_and(|most| size >= most);
-                meter.add(rows, 0);
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, PortError> {
+        while let Some(file) = &mut self.file {
+            // Before a row is asked for: a long one is held by nobody then.
+            if let Some(piece) = file.next_piece().await? {
+                self.meter.add(0, piece.len() as u64);
+                return Ok(Some(piece));
             }
-            if is_full || file.ready() >= chunk_bytes {
-                let chunk = file.seal(is_full, chunk_bytes)?;
-                meter.add(0, chunk.len() as u64);
-                if is_full {
-                    self.rows_before += file.rows;
-                    self.file = None;
-                }
-                if !chunk.is_empty() {
-                    return Ok(Some(chunk));
-                }
+            if file.is_sealed {
+                file.close();
+                self.rows_before += file.rows;
+                self.file = None;
+                break;
             }
+            if file.is_full(self.limits) || !self.has_rows().await? {
+                self.seal()?;
+                continue;
+            }
+            self.write_rows()?;
         }
         Ok(None)
+    }
+
+    fn seal(&mut self) -> Result<(), PortError> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.is_sealed = true;
+        file.writer.seal()
+    }
+
+    /// Of the rows that wait, those for which the file has room.
+    fn write_rows(&mut self) -> Result<(), PortError> {
+        let (Some(file), Some(mut batch)) = (&mut self.file, self.waiting.take()) else { return Ok(()) };
+        let room = self.limits.rows.map_or(u64::MAX, |rows| rows.saturating_sub(file.rows));
+        if (batch.len() as u64) > room {
+            self.waiting = Some(batch.split_off(room as usize));
+        }
+        self.meter.add(batch.len() as u64, 0);
+        file.write(batch)
     }
 }
 
@@ -224,51 +202,37 @@ impl OpenFile {
         if let Some((hasher, fingerprint)) = &mut self.proving {
             hasher.add(&batch, fingerprint);
         }
-        match &mut self.writer {
-            Writer::Csv { encoder, buffer, .. } => {
-                encoder.encode(&batch, buffer).map_err(|error| invalid(error.to_string()))
-            }
-            Writer::Parquet(encoder) => encoder.encode(batch).map_err(|error| invalid(error.to_string())),
-        }
+        let rows = batch.len() as u64;
+        self.writer.write(batch)?;
+        self.rows += rows;
+        self.tally.update(|totals| totals.rows += rows);
+        Ok(())
     }
 
-    /// Bytes that wait to leave.
-    fn ready(&self) -> usize {
-        match &self.writer {
-            Writer::Csv { buffer, .. } => buffer.len(),
-            Writer::Parquet(encoder) => encoder.ready(),
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, PortError> {
+        let piece = self.writer.next_piece().await?;
+        if let Some(piece) = &piece {
+            self.hash.update(piece);
+            self.tally.update(|totals| totals.bytes += piece.len() as u64);
         }
+        Ok(piece)
     }
 
-    /// `next` is how large the next piece will be.
-    fn seal(&mut self, is_last: bool, next: usize) -> Result<Bytes, PortError> {
-        let chunk = match &mut self.writer {
-            Writer::Csv { buffer, packer, .. } => {
-                let capacity = if is_last { 0 } else { next + next / 2 };
-                packer.pack(buffer, capacity, is_last).map_err(|error| packing(&error))?
-            }
-            Writer::Parquet(encoder) => encoder.take(is_last).map_err(|error| invalid(error.to_string()))?,
-        };
-        self.hash.update(&chunk);
-        self.tally.update(|totals| totals.bytes += chunk.len() as u64);
-        if is_last {
-            let digest = std::mem::take(&mut self.hash).finalize();
-            let fingerprint = self.proving.as_ref().map(|(_, fingerprint)| *fingerprint);
-            self.tally.update(|totals| {
-                totals.checksum = Some(checksum_text(&digest));
-                totals.fingerprint = fingerprint;
-            });
-        }
-        Ok(Bytes::from(chunk))
+    fn is_full(&self, limits: Limits) -> bool {
+        let size = self.tally.totals().bytes + self.writer.ready() as u64;
+        self.rows > 0
+            && (limits.rows.is_some_and(|most| self.rows >= most) || limits.bytes.is_some_and(|most| size >= most))
     }
-}
 
-fn invalid(message: String) -> PortError {
-    PortError::new(PortErrorKind::Invalid, message)
-}
-
-fn packing(error: &io::Error) -> PortError {
-    PortError::new(PortErrorKind::Other, format!("compressing: {error}"))
+    /// When everything has left.
+    fn close(&mut self) {
+        let digest = std::mem::take(&mut self.hash).finalize();
+        let fingerprint = self.proving.as_ref().map(|(_, fingerprint)| *fingerprint);
+        self.tally.update(|totals| {
+            totals.checksum = Some(checksum_text(&digest));
+            totals.fingerprint = fingerprint;
+        });
+    }
 }
 
 /// Names the columns and says how many there are.

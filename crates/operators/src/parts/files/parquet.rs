@@ -6,8 +6,8 @@
 mod columns;
 mod values;
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::Write;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_operator_api::ports::{RowBatch, SPELLINGS, SourceColumn, Spelling, Spellings, ValueType};
@@ -40,30 +40,9 @@ pub enum EncodeError {
     Parquet(#[from] ParquetError),
 }
 
-/// Bytes on their way from the writer to whoever takes them.
-#[derive(Clone, Default)]
-struct Outlet(Arc<Mutex<Vec<u8>>>);
-
-impl Outlet {
-    fn with<T>(&self, work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Write for Outlet {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.with(|out| out.extend_from_slice(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-pub struct ParquetEncoder {
-    writer: SerializedFileWriter<Outlet>,
-    outlet: Outlet,
+/// Writes what it is given into `W`, which may block.
+pub struct ParquetEncoder<W: Write + Send> {
+    writer: SerializedFileWriter<W>,
     columns: Vec<SourceColumn>,
     forms: Vec<Form>,
     /// How the values of each column were spelled so far; `None` where the file keeps that, or there is no value yet.
@@ -77,9 +56,10 @@ pub struct ParquetEncoder {
     rows_before: u64,
 }
 
-impl ParquetEncoder {
+impl<W: Write + Send> ParquetEncoder<W> {
     /// `beside` is how many files are written at a time, this one among them.
     pub fn new(
+        sink: W,
         columns: &[SourceColumn],
         compression: Compression,
         rows_before: u64,
@@ -98,11 +78,9 @@ impl ParquetEncoder {
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_statistics_truncate_length(Some(64))
             .build();
-        let outlet = Outlet::default();
-        let writer = SerializedFileWriter::new(outlet.clone(), Arc::new(schema), Arc::new(properties))?;
+        let writer = SerializedFileWriter::new(sink, Arc::new(schema), Arc::new(properties))?;
         Ok(Self {
             writer,
-            outlet,
             columns: columns.to_vec(),
             forms,
             spellings: vec![None; columns.len()],
@@ -120,20 +98,17 @@ impl ParquetEncoder {
         if self.held >= self.row_group { self.write_row_group() } else { Ok(()) }
     }
 
-    /// Bytes that wait to be taken.
-    pub fn ready(&self) -> usize {
-        self.outlet.with(|out| out.len())
+    /// What it was given, with all that could leave by now.
+    pub fn sink(&mut self) -> Result<&W, EncodeError> {
+        self.writer.flush().map_err(ParquetError::from)?;
+        Ok(self.writer.inner())
     }
 
-    /// What can leave; with `is_last` the file is complete then.
-    pub fn take(&mut self, is_last: bool) -> Result<Vec<u8>, EncodeError> {
-        if is_last {
-            self.write_row_group()?;
-            self.note_spellings();
-            self.writer.finish()?;
-        }
-        self.writer.flush().map_err(ParquetError::from)?;
-        Ok(self.outlet.with(std::mem::take))
+    /// With the rest of the file.
+    pub fn finish(mut self) -> Result<W, EncodeError> {
+        self.write_row_group()?;
+        self.note_spellings();
+        Ok(self.writer.into_inner()?)
     }
 
     /// A load that writes texts spells them so again.
