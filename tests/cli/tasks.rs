@@ -349,10 +349,12 @@ fn a_signal_ends_the_query_in_the_database_before_the_command_ends() {
 }
 
 #[test]
-fn the_second_signal_ends_a_task_that_ignores_the_first_with_all_its_processes() {
+fn the_second_signal_leaves_a_task_no_time_and_ends_all_its_processes() {
     let home = TestHome::new();
-    let (script, number) =
-        ("trap '' TERM INT; echo $$ > \"$PID_FILE\"; while true; do sleep 0.1; done", home.file("pid"));
+    // Within the grace of a task it would come to the end of that.
+    let tidies = "sleep 2; touch \"$PID_FILE.tidied\"";
+    let number = home.file("pid");
+    let script = format!("trap '{tidies}' TERM INT; echo $$ > \"$PID_FILE\"; while true; do sleep 0.1; done");
     home.write_dag(
         "deaf.yaml",
         &format!(
@@ -361,17 +363,21 @@ fn the_second_signal_ends_a_task_that_ignores_the_first_with_all_its_processes()
             number.display()
         ),
     );
-    let mut task = home.daemon(&["tasks", "test", "deaf", "hold", "2024-05-06"]);
-    let mut pid = String::new();
-    wait_until_blocking("the task runs", PATIENCE, || {
-        pid = std::fs::read_to_string(&number).unwrap_or_default().trim().to_owned();
-        !pid.is_empty()
-    })
-    .unwrap();
-    let first = std::process::Command::new("kill").args(["-INT", &task.pid().to_string()]).status().unwrap();
-    assert!(first.success());
-    task.wait_for_line("once more stops at once", PATIENCE).unwrap();
-    assert_eq!(task.interrupt(PATIENCE).unwrap().code(), Some(1));
-    let is_there = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
-    wait_until_blocking("its shell is gone", PATIENCE, || !is_there()).unwrap();
+    for command in [&["tasks", "test", "deaf", "hold", "2024-05-06"][..], &["dags", "test", "deaf", "2024-05-06"]] {
+        let _ = std::fs::remove_file(&number);
+        let mut task = home.daemon(command);
+        let mut pid = String::new();
+        wait_until_blocking("the task runs", PATIENCE, || {
+            pid = std::fs::read_to_string(&number).unwrap_or_default().trim().to_owned();
+            !pid.is_empty()
+        })
+        .unwrap();
+        let first = std::process::Command::new("kill").args(["-INT", &task.pid().to_string()]).status().unwrap();
+        assert!(first.success());
+        task.wait_for_line("once more stops at once", PATIENCE).unwrap();
+        assert_eq!(task.interrupt(PATIENCE).unwrap().code(), Some(1));
+        let is_there = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        wait_until_blocking("its shell is gone", PATIENCE, || !is_there()).unwrap();
+        assert!(!home.file("pid.tidied").exists(), "{command:?}");
+    }
 }

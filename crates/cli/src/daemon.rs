@@ -33,6 +33,7 @@ use crate::args::{DevstackArgs, ServerArgs, StandaloneArgs};
 use crate::commands::people::random_password;
 use crate::live::{self, Live, LogFilter};
 use crate::output::{counted, notice};
+use crate::signals::Signals;
 use crate::{dag_files, demo, notifier, seclusion, traces, wiring};
 
 pub async fn scheduler(app: &App, migrate: bool) -> anyhow::Result<()> {
@@ -311,15 +312,12 @@ fn hangups() -> anyhow::Result<Signal> {
 
 /// Fires with SIGTERM or Ctrl-C; the second one ends the process at once.
 fn stop_on_signal() -> anyhow::Result<CancellationToken> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut signals = Signals::listen()?;
     let stop = CancellationToken::new();
     let fired = stop.clone();
     tokio::spawn(async move {
         loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            signals.next().await;
             if fired.is_cancelled() {
                 notice("stopped at once; running tasks are taken up at the next start");
                 std::process::exit(1);

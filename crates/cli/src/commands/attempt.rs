@@ -25,7 +25,8 @@ use tokio::runtime::Handle;
 use crate::app::App;
 use crate::commands::runs::conf_argument;
 use crate::output::{notice, print_one};
-use crate::{dag_files, lookup, signals, wiring};
+use crate::signals::Signals;
+use crate::{dag_files, lookup, wiring};
 
 /// Lines to standard output; checkpoints as lines.
 struct Printed;
@@ -125,7 +126,7 @@ pub async fn test(
     let mut equipment = wiring::equipment(app, &vault, None, format!("test-{}", std::process::id()));
     equipment.is_test = true;
     let cancel = Cancel::new();
-    stop_on_signal(&cancel);
+    stop_on_signal(&cancel)?;
     let io = AttemptIo {
         log: Arc::new(Printed),
         journal: Arc::new(MemoryJournal::default()),
@@ -145,17 +146,16 @@ fn conclude(completion: &Completion) -> anyhow::Result<()> {
     }
 }
 
-fn stop_on_signal(cancel: &Cancel) {
+fn stop_on_signal(cancel: &Cancel) -> std::io::Result<()> {
     let cancel = cancel.clone();
+    let mut signals = Signals::listen()?;
     tokio::spawn(async move {
-        if let Ok(which) = signals::stop().await {
-            notice("stopping; once more stops at once");
-            cancel.fire(which);
-            if signals::stop().await.is_ok() {
-                cancel.cut_off(which, tokio::time::Instant::now());
-            }
-        }
+        let which = signals.next().await;
+        notice("stopping; once more stops at once");
+        cancel.fire(which);
+        cancel.cut_off(signals.next().await, tokio::time::Instant::now());
     });
+    Ok(())
 }
 
 pub async fn render(app: &App, (dag_id, task_id, map_index): (&str, &str, i32), date: &str) -> anyhow::Result<()> {
@@ -379,7 +379,7 @@ async fn attempt(app: &App, store: &Store, assignment: Assignment, owner: &str) 
     });
     let notebook = Notebook::of(store.clone(), &assignment);
     let cancel = Cancel::new();
-    stop_on_signal(&cancel);
+    stop_on_signal(&cancel)?;
     let journal: Arc<dyn StatementJournal> = Arc::new(StoreJournal {
         store: store.clone(),
         clock: app.clock(),

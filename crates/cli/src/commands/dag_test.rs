@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use futures::StreamExt;
 use millrace_connectors::FolderScratch;
 use millrace_logs::{LogFolder, LogPage, TryId};
-use millrace_model::change::{Report, RunKey};
+use millrace_model::change::{Executor, Report, RunKey};
 use millrace_model::dag::Dag;
 use millrace_model::duration::Span;
 use millrace_model::ids::RunId;
@@ -34,7 +34,8 @@ use crate::args::DagTestArgs;
 use crate::commands::runs::conf_argument;
 use crate::lookup::{self, optional_time};
 use crate::output::{Format, notice, print_list, print_text};
-use crate::{dag_files, signals, wiring};
+use crate::signals::Signals;
+use crate::{dag_files, wiring};
 
 /// Who asks, in the audit log of a database that nobody reads.
 const ACTOR: &str = "dags test";
@@ -171,7 +172,7 @@ impl Stage {
         Ok(Self { store, logs, run: created.run, run_id, dag_id: dag.dag_id.to_string() })
     }
 
-    /// To the end of the run; Ctrl-C stops what runs, and the run fails.
+    /// To the end of the run; a signal stops what runs, and the run fails. A second one leaves no time for it.
     async fn play(&self, app: &App) -> anyhow::Result<RunState> {
         let job = NewJob { kind: "scheduler".to_owned(), hostname: wiring::hostname(), pid: std::process::id() };
         let job_id = self.store.register_job(&job, app.now()).await?;
@@ -187,14 +188,14 @@ impl Stage {
             wiring::equipment(app, &vault, Some(self.store.clone()), format!("test-{}", std::process::id()));
         equipment.is_test = true;
         let (sender, completions) = unbounded_channel();
-        let executor = LocalExecutor::new(LocalExecutorOptions {
+        let executor = Arc::new(LocalExecutor::new(LocalExecutorOptions {
             equipment: Arc::new(equipment),
             store: self.store.clone(),
             logs: self.logs.clone(),
             runs,
             slots: app.config.core.parallelism,
             completions: sender,
-        });
+        }));
         let options = EngineOptions {
             job_id,
             epoch: lead.epoch,
@@ -204,21 +205,22 @@ impl Stage {
             max_map_length: app.config.core.max_map_length,
             lease_ttl: TimeDelta::days(365),
         };
-        let engine = Engine::new(self.store.clone(), Arc::new(executor), options);
-        self.work(app, engine, completions).await
+        let engine = Engine::new(self.store.clone(), executor.clone(), options);
+        self.work(app, engine, &*executor, completions).await
     }
 
     async fn work(
         &self,
         app: &App,
         mut engine: Engine,
+        executor: &dyn Executor,
         mut completions: UnboundedReceiver<Report>,
     ) -> anyhow::Result<RunState> {
         let clock = app.clock();
         let now = move || clock.now();
         let mut followers = Followers::default();
         let mut is_interrupted = false;
-        let mut stop = std::pin::pin!(signals::stop());
+        let mut signals = Signals::listen()?;
         let state = loop {
             let wake_at = engine.turn(&now).await?;
             followers.follow_new(self, app.format).await?;
@@ -233,12 +235,15 @@ impl Stage {
             tokio::select! {
                 Some(report) = completions.recv() => engine.complete(report),
                 () = tokio::time::sleep(until.unwrap_or(LOOK).min(LOOK)) => {}
-                result = &mut stop, if !is_interrupted => {
-                    let which = result.context("cannot listen to signals")?;
-                    notice("stopping what runs");
-                    is_interrupted = true;
-                    engine.drain();
-                    engine.cancel_all(which);
+                which = signals.next() => {
+                    if is_interrupted {
+                        executor.fence(which, Duration::ZERO);
+                    } else {
+                        notice("stopping what runs; once more stops at once");
+                        is_interrupted = true;
+                        engine.drain();
+                        engine.cancel_all(which);
+                    }
                 }
             }
             while let Ok(report) = completions.try_recv() {

@@ -20,17 +20,19 @@ use crate::app::App;
 use crate::args::VerifyArgs;
 use crate::failure::usage;
 use crate::output::{Format, counted, notice, print_list, print_one};
-use crate::{lookup, signals, wiring};
+use crate::signals::Signals;
+use crate::{lookup, wiring};
 
 /// Movements of one run that are looked through.
 const MOST_LINES: u64 = 10_000;
 
 pub async fn run(app: &App, args: VerifyArgs) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
     let work = verify(app, &args);
     // Dropped, the queries are cancelled on their servers.
     tokio::select! {
         result = work => result,
-        which = signals::stop() => bail!("{}; nothing was changed", which?),
+        which = signals.next() => bail!("{which}; nothing was changed"),
     }
 }
 

@@ -240,3 +240,63 @@ fn packing(error: &io::Error) -> PortError {
 fn broken_off() -> PortError {
     PortError::new(PortErrorKind::Unavailable, "the writing of Parquet has broken off; see the log for why")
 }
+
+#[cfg(test)]
+mod tests {
+    use millrace_operator_api::ports::ValueType;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+
+    use super::*;
+    use crate::parts::files::mark::Compression;
+
+    fn writer(format: Format) -> Writer {
+        let shape = FileShape { format, compression: Compression::None, ..FileShape::default() };
+        let note = SourceColumn { name: "note".to_owned(), type_name: String::new(), value: ValueType::TEXT };
+        Writer::begin(&shape, &[note], 0, 1).unwrap()
+    }
+
+    fn long(bytes: usize) -> RowBatch {
+        let mut batch = RowBatch::new(1);
+        batch.push(Some(&vec![b'x'; bytes]));
+        batch
+    }
+
+    #[test]
+    fn a_long_row_of_parquet_leaves_in_pieces() {
+        let mut writer = writer(Format::Parquet);
+        let mut bytes = Vec::new();
+        let mut take = |writer: &mut Writer| {
+            while let Some(piece) = block_on(writer.next_piece()).unwrap() {
+                assert!(piece.len() <= PIECE);
+                bytes.extend_from_slice(&piece);
+            }
+            bytes.len() + writer.ready()
+        };
+        for rows in 1..=2 {
+            writer.write(long(20 << 20)).unwrap();
+            let left = take(&mut writer);
+            assert!(left >= rows * (20 << 20), "{left} bytes of {rows} rows");
+        }
+        writer.seal().unwrap();
+        take(&mut writer);
+        assert!(block_on(writer.next_piece()).unwrap().is_none());
+        let reader = SerializedFileReader::new(Bytes::from(bytes)).unwrap();
+        assert_eq!(reader.metadata().file_metadata().num_rows(), 2);
+        assert_eq!(
+            reader.get_row_iter(None).unwrap().last().unwrap().unwrap().to_string().matches('x').count(),
+            20 << 20
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_given_up_keeps_no_thread() {
+        let Writer::Parquet(mut writer) = writer(Format::Parquet) else { panic!("asked for Parquet") };
+        writer.hand_over(Work::Rows(long(20 << 20))).unwrap();
+        assert!(block_on(writer.next_piece()).unwrap().is_some());
+        let work = writer.work.clone();
+        drop(writer);
+        while work.send(Work::End).is_ok() {
+            std::thread::yield_now();
+        }
+    }
+}
