@@ -14,6 +14,7 @@ pub mod failed_builds;
 pub mod failure;
 pub mod farewell;
 pub mod files;
+pub mod followers;
 pub mod long_names;
 pub mod old_markers;
 pub mod parquet_rows;

@@ -18,7 +18,6 @@ mod warehouse;
 mod writing;
 
 pub use hashing::key_query;
-pub use load::check_keys;
 pub use refusal::{BrokenRule, reason_of};
 pub use source::PostgresSource;
 pub use warehouse::{PostgresWarehouse, execute as execute_over_wire, forget};

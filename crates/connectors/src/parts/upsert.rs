@@ -5,10 +5,26 @@
 //! would take their children along, and columns that the file does not have would lose their values.
 
 use millrace_operator_api::PortError;
-use millrace_operator_api::ports::TableName;
+use millrace_operator_api::ports::{LoadMethod, LoadRequest, TableName};
 
 use crate::parts::failure::{data, invalid};
 use crate::parts::sql::{keys_not_null, list, list_of, quote, same_keys};
+
+/// The keys and the order key of an upsert must come with the rows.
+pub fn check_keys(request: &LoadRequest, columns: &[String]) -> Result<(), PortError> {
+    let LoadMethod::Upsert { keys, order_key } = &request.method else { return Ok(()) };
+    if keys.is_empty() {
+        return Err(invalid(format!("an upsert into {} needs at least one key column", request.target)));
+    }
+    match keys.iter().chain(order_key).find(|key| !columns.contains(key)) {
+        Some(missing) => Err(invalid(format!(
+            "the upsert into {} goes by column {missing:?}, which the files do not have; they have {}",
+            request.target,
+            columns.join(", ")
+        ))),
+        None => Ok(()),
+    }
+}
 
 /// Whether a column of text can say which row is the newer one.
 pub struct TextOrder<'a> {

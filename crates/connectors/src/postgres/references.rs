@@ -7,7 +7,7 @@ use millrace_operator_api::PortError;
 use millrace_operator_api::ports::{SmallResult, TableName};
 
 use crate::parts::dialect::Dialect;
-use crate::parts::failure::invalid;
+use crate::parts::followers::refusal;
 use crate::parts::session::{Session, ask, picks};
 
 /// Foreign keys of other tables, with an action on DELETE, that refer to the table, to a part of it, or to what a view
@@ -59,30 +59,4 @@ pub fn judge_doubles(target: &TableName, found: &SmallResult) -> Result<(), Port
 pub fn judge(target: &TableName, what: &str, found: &SmallResult) -> Result<(), PortError> {
     let keys: Vec<&str> = found.rows.iter().filter_map(|row| row.first()?.as_deref()).collect();
     if keys.is_empty() { Ok(()) } else { Err(refusal(target, what, &keys)) }
-}
-
-/// Of PostgreSQL and of SQLite.
-pub fn refusal(target: &TableName, what: &str, keys: &[&str]) -> PortError {
-    const MOST: usize = 5;
-    let mut named = keys.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
-    if keys.len() > MOST {
-        named.push_str(&format!(" and {} more", keys.len() - MOST));
-    }
-    invalid(format!(
-        "{what} of {target} would delete or unlink rows of other tables: {named}; nothing was changed. Load by upsert, \
-         which deletes no row, make a foreign key ON DELETE NO ACTION, or empty {target} yourself before, if those rows \
-         may go",
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_names_the_first_few() {
-        let target = TableName { schema: None, name: "t".into() };
-        let error = refusal(&target, "replacing all rows", &["a", "b", "c", "d", "e", "f", "g"]);
-        assert!(error.message.contains(": a, b, c, d, e and 2 more; nothing"), "{}", error.message);
-    }
 }

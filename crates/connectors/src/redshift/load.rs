@@ -28,8 +28,7 @@ use crate::parts::sql::{beside, literal, scalar, scalar_number, table};
 use crate::parts::swap::{build_by_name, load_report, marker_of_swap, request_of_load};
 use crate::parts::task::TaskHandle;
 use crate::parts::turns::Turns;
-use crate::parts::upsert::{out_of_order, tied};
-use crate::postgres::check_keys;
+use crate::parts::upsert::{check_keys, out_of_order, tied};
 use crate::redshift::limits::Limit;
 
 /// Statements with refused rows that go with a load, and with a swap, which has rights and comments to copy: the Data API

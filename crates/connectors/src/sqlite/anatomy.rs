@@ -8,8 +8,8 @@ use millrace_operator_api::{PortError, PortErrorKind};
 use super::connect::{SqliteFile, literal, table};
 use super::session::Session;
 use crate::parts::failure::{invalid, while_doing};
+use crate::parts::followers::refusal;
 use crate::parts::sql::{list, quote};
-use crate::postgres::references::refusal;
 
 pub async fn describe(file: &SqliteFile, connection: &mut Session, name: &TableName) -> Result<Vec<Column>, PortError> {
     let statement =

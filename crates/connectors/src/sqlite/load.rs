@@ -24,8 +24,7 @@ use crate::parts::session::{marker_of, report_before};
 use crate::parts::sql::{list, list_of, quote, scalar_number};
 use crate::parts::swap::{load_report, marker_of_swap, request_of_load};
 use crate::parts::turns::Turns;
-use crate::parts::upsert::{Nulls, SEQUENCE, Upsert, rows_not_waiting, tied};
-use crate::postgres::check_keys;
+use crate::parts::upsert::{Nulls, SEQUENCE, Upsert, check_keys, rows_not_waiting, tied};
 
 pub async fn load(file: &SqliteFile, request: LoadRequest) -> Result<LoadReport, PortError> {
     check_format(&request.format, "SQLite")?;
