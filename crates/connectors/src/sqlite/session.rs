@@ -13,14 +13,14 @@ pub const INTERRUPTS: Duration = Duration::from_millis(20);
 
 pub struct Session {
     /// Away while something is done with it, and for good when that was given up.
-    connection: Option<Connection>,
+    connection: Option<Open>,
     interrupt: Arc<InterruptHandle>,
 }
 
 impl Session {
     pub fn of(connection: Connection) -> Self {
         let interrupt = Arc::new(connection.get_interrupt_handle());
-        Self { connection: Some(connection), interrupt }
+        Self { connection: Some(Open(Some(connection))), interrupt }
     }
 
     /// `None` when the work broke off, or one before it. Who gives up waiting interrupts it, and the connection is closed,
@@ -28,7 +28,7 @@ impl Session {
     pub async fn with<T: Send + 'static>(&mut self, work: impl FnOnce(&Connection) -> T + Send + 'static) -> Option<T> {
         let connection = self.connection.take()?;
         let work = tokio::task::spawn_blocking(move || {
-            let done = work(&connection);
+            let done = connection.0.as_ref().map(work);
             (connection, done)
         });
         let mut work = Work { task: Some(work), interrupt: Arc::clone(&self.interrupt) };
@@ -36,7 +36,19 @@ impl Session {
         work.task = None;
         let (connection, done) = ended.ok()?;
         self.connection = Some(connection);
-        Some(done)
+        done
+    }
+}
+
+/// Closed where it may block: the last one to close a file writes all that was changed from its log into it.
+struct Open(Option<Connection>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let connection = self.0.take();
+        farewell(async move {
+            let _ = tokio::task::spawn_blocking(move || drop(connection)).await;
+        });
     }
 }
 
@@ -87,5 +99,33 @@ mod tests {
         .await
         .expect("it is interrupted");
         assert_eq!(session.with(|_| ()).await, None);
+    }
+    /// Goes with the connection, and says on which thread.
+    struct Guest(std::sync::mpsc::Sender<std::thread::ThreadId>);
+
+    impl Drop for Guest {
+        fn drop(&mut self) {
+            let _ = self.0.send(std::thread::current().id());
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_while_a_connection_is_closed() {
+        let (sender, closed_on) = std::sync::mpsc::channel();
+        let connection = Connection::open_in_memory().unwrap();
+        let guest = Guest(sender);
+        let compare = move |left: &str, right: &str| {
+            let _ = &guest;
+            left.cmp(right)
+        };
+        connection.create_collation("guest", compare).unwrap();
+        drop(Session::of(connection));
+        let thread = loop {
+            match closed_on.try_recv() {
+                Ok(thread) => break thread,
+                Err(_) => tokio::time::sleep(INTERRUPTS).await,
+            }
+        };
+        assert_ne!(thread, std::thread::current().id());
     }
 }
