@@ -1,5 +1,6 @@
 //! S3, and whatever speaks its protocol.
 
+mod carrying;
 mod copying;
 mod failure;
 mod protection;
@@ -23,6 +24,7 @@ use millrace_operator_api::ports::{
 use millrace_operator_api::{PortError, PortErrorKind};
 use tokio_util::io::ReaderStream;
 
+use carrying::GivenUp;
 use copying::Copying;
 use failure::explain;
 use protection::Protection;
@@ -40,6 +42,7 @@ pub struct S3Store {
     is_untouched: bool,
     /// Of all uploads through this store, that is of one task.
     buffers: upload::Buffers,
+    given_up: GivenUp,
 }
 
 /// Of a store on this machine. Over any network S3 compares each part with its SHA-256, TLS or not.
@@ -64,7 +67,8 @@ impl S3Store {
         let protection = Protection::of(connection)?;
         let buffers = upload::Buffers::new();
         let client = Client::from_conf(config);
-        Ok(Self { conn_id: connection.conn_id.clone(), client, protection, is_untouched, buffers })
+        let conn_id = connection.conn_id.clone();
+        Ok(Self { conn_id, client, protection, is_untouched, buffers, given_up: GivenUp::default() })
     }
 
     pub async fn ping(&self) -> Result<String, PortError> {
@@ -175,6 +179,7 @@ impl S3Store {
     }
 
     async fn delete(&self, bucket: &str, keys: Vec<String>) -> Result<DeleteReport, PortError> {
+        self.given_up.settled().await;
         let mut report = DeleteReport::default();
         for keys in keys.chunks(KEYS_PER_DELETE) {
             let mut batch = Delete::builder().quiet(true);
@@ -237,6 +242,7 @@ impl ObjectStore for S3Store {
                 options,
                 is_untouched: self.is_untouched,
                 buffers: &self.buffers,
+                given_up: &self.given_up,
             };
             let (size, etag) = upload.run(body).await?;
             let etag = etag.as_deref().map(bare);
@@ -259,6 +265,9 @@ impl ObjectStore for S3Store {
     fn list<'a>(&'a self, bucket: &'a str, prefix: &'a str) -> BoxStream<'a, Result<ObjectInfo, PortError>> {
         let pages = stream::try_unfold(Some(None::<String>), move |token| async move {
             let Some(token) = token else { return Ok::<_, PortError>(None) };
+            if token.is_none() {
+                self.given_up.settled().await;
+            }
             let what = format!("list s3://{bucket}/{prefix}");
             let page = self
                 .client

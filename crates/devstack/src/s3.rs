@@ -170,6 +170,8 @@ impl CutAnswer {
 enum Interrupted {
     #[error("the connection was cut on purpose")]
     Planned,
+    #[error("the request was not obeyed to its end")]
+    Unfinished(#[source] tokio::task::JoinError),
     #[error("the request could not be served")]
     Service(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -184,7 +186,9 @@ async fn serve_connection(stream: TcpStream, service: S3Service, stop: Cancellat
         async move {
             let cut = CutAnswer::default();
             request.extensions_mut().insert(cut.clone());
-            let answer = service.call(request.map(s3s::Body::from)).await;
+            // As in S3, what has arrived is obeyed also when whoever sent it has gone.
+            let obeyed = tokio::spawn(async move { service.call(request.map(s3s::Body::from)).await });
+            let answer = obeyed.await.map_err(Interrupted::Unfinished)?;
             if cut.is_set() {
                 return Err(Interrupted::Planned);
             }

@@ -13,6 +13,7 @@ use millrace_operator_api::{PortError, PortErrorKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
+use super::carrying::GivenUp;
 use super::failure::explain;
 use super::protection::Protection;
 use crate::parts::failure::invalid;
@@ -92,6 +93,7 @@ pub struct Upload<'a> {
     /// Whether nothing can happen on the way to what is sent: a SHA-256 of each part costs as much as the file's own.
     pub is_untouched: bool,
     pub buffers: &'a Buffers,
+    pub given_up: &'a GivenUp,
 }
 
 impl Upload<'_> {
@@ -127,11 +129,11 @@ impl Upload<'_> {
         if self.options.only_if_absent {
             request = request.if_none_match("*");
         }
-        let sent = if self.is_untouched {
-            request.customize().disable_payload_signing().send().await
-        } else {
-            request.send().await
+        let is_untouched = self.is_untouched;
+        let sending = async move {
+            if is_untouched { request.customize().disable_payload_signing().send().await } else { request.send().await }
         };
+        let sent = self.given_up.carry(sending).await?;
         let answer = sent.map_err(|error| explain(self.conn_id, &self.what(), "s3:PutObject", &error))?;
         Ok(answer.e_tag().map(ToOwned::to_owned))
     }
@@ -154,19 +156,15 @@ impl Upload<'_> {
             .set_expected_bucket_owner(self.protection.owner());
         // A stop between request and answer must not leave an upload that nobody knows.
         let (client, bucket, key) = (self.client.clone(), self.bucket.to_owned(), self.key.to_owned());
-        let created = tokio::spawn(async move {
+        let creating = async move {
             let created = create.send().await;
             created.map(|created| Unfinished::new(&client, &bucket, &key, created.upload_id().unwrap_or_default()))
-        });
-        let created = created.await.map_err(|error| PortError::new(PortErrorKind::Other, error.to_string()))?;
+        };
+        let created = self.given_up.carry(creating).await?;
         let mut unfinished = created.map_err(|error| explain(self.conn_id, &self.what(), "s3:PutObject", &error))?;
         let id = unfinished.id.clone().unwrap_or_default();
-        let result = self.send_parts(&id, first, &mut filler, &mut body).await;
-        match result {
-            Ok(done) => {
-                unfinished.finish();
-                Ok(done)
-            }
+        match self.send_parts(&id, first, &mut filler, &mut body).await {
+            Ok((size, parts)) => Ok((size, self.complete(&id, unfinished, parts).await?)),
             Err(error) => {
                 unfinished.abort().await;
                 Err(error)
@@ -174,13 +172,45 @@ impl Upload<'_> {
         }
     }
 
+    /// The ETag of the object.
+    async fn complete(
+        &self,
+        id: &str,
+        mut unfinished: Unfinished,
+        parts: Vec<CompletedPart>,
+    ) -> Result<Option<String>, PortError> {
+        let mut request = self
+            .client
+            .complete_multipart_upload()
+            .bucket(self.bucket)
+            .key(self.key)
+            .upload_id(id)
+            .set_expected_bucket_owner(self.protection.owner())
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
+        if self.options.only_if_absent {
+            request = request.if_none_match("*");
+        }
+        let completing = async move {
+            let completed = request.send().await;
+            match &completed {
+                Ok(_) => unfinished.finish(),
+                Err(_) => unfinished.abort().await,
+            }
+            completed
+        };
+        let completed = self.given_up.carry(completing).await?;
+        let answer = completed.map_err(|error| explain(self.conn_id, &self.what(), "s3:PutObject", &error))?;
+        Ok(answer.e_tag().map(ToOwned::to_owned))
+    }
+
+    /// Bytes and parts in the order of their numbers.
     async fn send_parts(
         &self,
         id: &str,
         first: Part,
         filler: &mut Filler,
         body: &mut ByteStream,
-    ) -> Result<(u64, Option<String>), PortError> {
+    ) -> Result<(u64, Vec<CompletedPart>), PortError> {
         let mut flying = FuturesUnordered::new();
         let mut parts: Vec<CompletedPart> = Vec::new();
         let (mut number, mut size, mut next) = (1, 0, first);
@@ -218,20 +248,7 @@ impl Upload<'_> {
             parts.push(part?);
         }
         parts.sort_by_key(CompletedPart::part_number);
-        let mut request = self
-            .client
-            .complete_multipart_upload()
-            .bucket(self.bucket)
-            .key(self.key)
-            .upload_id(id)
-            .set_expected_bucket_owner(self.protection.owner())
-            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
-        if self.options.only_if_absent {
-            request = request.if_none_match("*");
-        }
-        let answer =
-            request.send().await.map_err(|error| explain(self.conn_id, &self.what(), "s3:PutObject", &error))?;
-        Ok((size, answer.e_tag().map(ToOwned::to_owned)))
+        Ok((size, parts))
     }
 
     async fn send_part(&self, id: &str, number: i32, part: Part) -> Result<CompletedPart, PortError> {

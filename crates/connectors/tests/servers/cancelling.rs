@@ -171,6 +171,21 @@ async fn a_stopped_upload_leaves_nothing_in_the_store_and_keeps_its_file() -> Re
     Ok(())
 }
 
+/// A store obeys what has reached it also when whoever sent it has gone, and maybe after what is said next.
+#[tokio::test]
+async fn a_part_that_arrives_after_the_stop_is_removed_with_the_others() -> Result<()> {
+    let world = World::start().await?;
+    let source = source(&world).await?;
+    let late = Fault::Delay(Duration::from_secs(1));
+    let task = extract(&world, &source, "large", "k", json!({"max_rows_per_file": 4}));
+    world.s3.faults().inject("PutObject", late, 1);
+    let ended = task.run_until("a part is on its way", async || world.s3.faults().pending() == 0).await?;
+    is_cancelled(&ended)?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(world.keys("").await?.is_empty(), "{:?}", world.keys("").await?);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_stopped_load_leaves_the_table_as_it_was_and_nothing_else() -> Result<()> {
     for kind in [Kind::Postgres, Kind::Redshift] {
