@@ -196,6 +196,16 @@ impl<'a> Buffer<'a> {
         let out = BytesMut::with_capacity(CHUNK * 2);
         Self { columns, rejects, out, gone: 0, last: Last::default(), ends: Vec::new(), taken: 0 }
     }
+
+    /// What is there, on its way. After a long row a new buffer begins: what is left of a split one would hold the row's
+    /// whole memory.
+    fn leave(&mut self) -> Bytes {
+        if self.out.len() > 2 * PIECE {
+            std::mem::replace(&mut self.out, BytesMut::with_capacity(CHUNK * 2)).freeze()
+        } else {
+            self.out.split().freeze()
+        }
+    }
 }
 
 impl RowSink for Buffer<'_> {
@@ -258,7 +268,7 @@ impl Copying<'_> {
     async fn send(&mut self, buffer: &mut Buffer<'_>, is_last: bool) -> Result<(), PortError> {
         if let Some(sink) = &mut self.whole {
             if buffer.out.len() >= CHUNK || (is_last && !buffer.out.is_empty()) {
-                let chunk = buffer.out.split().freeze();
+                let chunk = buffer.leave();
                 buffer.last.keep(buffer.gone, chunk.clone());
                 buffer.gone += chunk.len();
                 self.failed = send_in_pieces(sink.as_mut(), chunk).await.err();
@@ -276,7 +286,7 @@ impl Copying<'_> {
 
     /// Sends what is there, without the rows that the server refuses.
     async fn piece(&mut self, buffer: &mut Buffer<'_>) -> Result<(), PortError> {
-        let bytes = buffer.out.split().freeze();
+        let bytes = buffer.leave();
         let ends = std::mem::take(&mut buffer.ends);
         let start_of = |row: usize| if row == 0 { 0 } else { ends[row - 1].0 };
         let mut next = 0;
@@ -362,8 +372,11 @@ impl Copying<'_> {
 
 /// What is sent at once is copied as a whole on its way.
 async fn send_in_pieces(mut sink: Pin<&mut CopyInSink<Bytes>>, mut bytes: Bytes) -> Result<(), tokio_postgres::Error> {
+    let is_long = bytes.len() > 2 * PIECE;
     while !bytes.is_empty() {
-        sink.send(bytes.split_to(bytes.len().min(PIECE))).await?;
+        let piece = bytes.split_to(bytes.len().min(PIECE));
+        // The last pieces wait on the way when all are sent, and would hold a long row's whole memory.
+        sink.send(if is_long { Bytes::copy_from_slice(&piece) } else { piece }).await?;
     }
     Ok(())
 }
