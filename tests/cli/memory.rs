@@ -126,31 +126,18 @@ fn many_readers_and_a_slow_store_share_what_one_task_may_hold() {
     assert!(most <= 64 * MIB, "{} MiB above idle", most / MIB);
 }
 
-/// `MILLRACE_LONG_ROW` says how many MiB the row has (96: with fewer than 64, four of them would be within what is allowed).
-#[test]
-fn a_long_row_is_held_three_times_at_the_most() {
-    let row = std::env::var("MILLRACE_LONG_ROW").ok().and_then(|row| row.parse().ok()).unwrap_or(96) * MIB;
-    let maria = MariaDb::private().unwrap();
-    let shop = maria.create_database().unwrap();
-    let mut home = TestHome::new();
-    home.set("MILLRACE_CONN_MARIA", shop.url());
-    for (name, variable) in [("lite.db", "MILLRACE_CONN_LITE"), ("other.db", "MILLRACE_CONN_OTHER_LITE")] {
-        let lite = home.file(name);
-        std::fs::write(&lite, "").unwrap();
-        home.set(variable, json!({"conn_type": "sqlite", "schema": lite}).to_string());
-    }
-    let of_maria = format!("{}.many", shop.name());
-    // In this order: what is loaded was extracted before, and what is read from SQLite was loaded.
-    let ways = [
+/// A task for each way of a long row, by the name of its DAG; in this order: what is loaded was extracted before, and what
+/// is read from SQLite was loaded.
+fn ways_of_a_long_row(shop: &str) -> Vec<(&'static str, String)> {
+    let of_maria = format!("{shop}.many");
+    let three = "n, note FROM many, generate_series(1, 3) n";
+    vec![
         ("csv", extract("header: true")),
         ("gzip", extract("compression: gzip")),
         ("parquet", extract("format: parquet")),
         ("zstd", extract("format: parquet\n    compression: zstd")),
-        ("three", extract("").replace("* FROM many", "n, note FROM many, generate_series(1, 3) n")),
-        (
-            "three_parquet",
-            extract("format: parquet").replace("* FROM many", "n, note FROM many, generate_series(1, 3) n"),
-        ),
+        ("three", extract("").replace("* FROM many", three)),
+        ("three_parquet", extract("format: parquet").replace("* FROM many", three)),
         ("maria_three", extract_from("maria", "").replace("* FROM many", "seq, note FROM many, seq_1_to_3")),
         ("maria_csv", extract_from("maria", "")),
         ("maria_parquet", extract_from("maria", "format: parquet")),
@@ -176,7 +163,23 @@ fn a_long_row_is_held_three_times_at_the_most() {
         ("lite_to_pg", table_copy("lite", "main.many", "pg", "public.of_lite")),
         ("lite_three_to_pg", table_copy("lite", "main.three", "pg", "public.of_three")),
         ("lite_three_to_lite", table_copy("lite", "main.three", "other_lite", "main.of_three")),
-    ];
+    ]
+}
+
+/// `MILLRACE_LONG_ROW` says how many MiB the row has (96: with fewer than 64, four of them would be within what is allowed).
+#[test]
+fn a_long_row_is_held_three_times_at_the_most() {
+    let row = std::env::var("MILLRACE_LONG_ROW").ok().and_then(|row| row.parse().ok()).unwrap_or(96) * MIB;
+    let maria = MariaDb::private().unwrap();
+    let shop = maria.create_database().unwrap();
+    let mut home = TestHome::new();
+    home.set("MILLRACE_CONN_MARIA", shop.url());
+    for (name, variable) in [("lite.db", "MILLRACE_CONN_LITE"), ("other.db", "MILLRACE_CONN_OTHER_LITE")] {
+        let lite = home.file(name);
+        std::fs::write(&lite, "").unwrap();
+        home.set(variable, json!({"conn_type": "sqlite", "schema": lite}).to_string());
+    }
+    let ways = ways_of_a_long_row(shop.name());
     let make_lite = "
   make:
     operator: sql
